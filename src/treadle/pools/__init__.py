@@ -1,0 +1,1 @@
+"""Places where code runs, and the pools made of them."""

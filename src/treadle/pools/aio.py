@@ -1,0 +1,32 @@
+"""Calls as coroutines on the caller's own event loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treadle.pools.place import Call, Channel, Ended, Program
+
+__all__ = ["AsyncioPlace"]
+
+
+class AsyncioPlace:
+    """Runs a call where it is awaited, with nothing in between.
+
+    A call is ended by cancelling the task that awaits it.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    async def run(self, call: Call, channel: Channel) -> Ended:
+        """Run a call to its end."""
+        channel.started()
+        return await self._program(call, channel, _invoke)
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+async def _invoke(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Plain functions of asyncio tasks (their dependencies) are quick by contract."""
+    return fn(*args, **kwargs)

@@ -1,0 +1,87 @@
+"""The seam between what runs a call and where it runs.
+
+A :class:`Place` takes a :class:`Call`, runs the *program* it was built with, and gives what came
+of it. Everything that crosses the seam is data, so that a place may be another process: the call
+goes in, :class:`Ended` comes out, and the :class:`Channel` carries what is said in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from treadle.records import Lease, NewJob, Note
+
+__all__ = ["Call", "Channel", "Ended", "Invoke", "Place", "Program"]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call to run."""
+
+    # What to run: the name of a task, later of a method.
+    name: str
+    # Sealed arguments.
+    payload: bytes
+    # Monotonic time at which it must have ended.
+    deadline: float | None = None
+    # The lease behind a durable job.
+    lease: Lease | None = None
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What came of a call: a sealed result, or an error."""
+
+    result: bytes | None = None
+    error: BaseException | None = None
+    # The arguments could not be read: the code did not run.
+    undecodable: bool = False
+    # The code ran to its end, but its result cannot travel.
+    unsendable: bool = False
+    # Jobs to be pushed with the success of this one.
+    follow_ups: tuple[NewJob, ...] = ()
+
+
+class Channel(Protocol):
+    """What running code and the one who runs it say to each other. Never blocks; any thread."""
+
+    @property
+    def stopping(self) -> bool:
+        """The foreman is asked to stop; long work should find a good place to end."""
+        ...
+
+    @property
+    def ending(self) -> BaseException | None:
+        """Why this attempt has to end, once it has to: cancelled, timed out, lease lost."""
+        ...
+
+    def started(self) -> None:
+        """The code is about to run; a crash from now on is counted."""
+        ...
+
+    def note(self, note: Note) -> None:
+        """Replace what is known of the attempt: progress, metadata, checkpoint."""
+        ...
+
+
+Invoke = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
+"""How a program calls plain functions: directly, or in a thread."""
+
+Program = Callable[[Call, Channel, Invoke], Awaitable[Ended]]
+"""What a place runs: decode, inject, call, encode. Never raises, except when it is cancelled."""
+
+
+class Place(Protocol):
+    """Where calls run."""
+
+    async def run(self, call: Call, channel: Channel) -> Ended:
+        """Run a call to its end.
+
+        Cancelling the awaiting task asks the code to end, in the way of the place.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of threads and processes. No call may be running."""
+        ...

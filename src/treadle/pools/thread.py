@@ -1,0 +1,198 @@
+"""Calls in threads of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from treadle.clock import Clock
+from treadle.logs import get_logger
+from treadle.pools.place import Call, Channel, Ended, Program
+
+__all__ = ["ThreadPlace"]
+
+_log = get_logger("treadle.pools")
+
+
+class ThreadPlace:
+    """Runs the plain functions of a call in threads, everything else on the caller's loop.
+
+    Threads start when none is idle and stay. A thread cannot be stopped from outside: code
+    that is asked to end has ``patience`` seconds to notice (``ctx.check()``, ``ctx.stopping``);
+    then the thread is abandoned, said aloud, counted in ``abandoned``, and replaced.
+
+    Args:
+        program: what a call runs.
+        clock: measures the patience.
+        patience: seconds.
+        name: of the threads.
+    """
+
+    def __init__(
+        self, program: Program, *, clock: Clock, patience: float = 5.0, name: str = "treadle"
+    ) -> None:
+        self.abandoned = 0
+        self._program = program
+        self._clock = clock
+        self._patience = patience
+        self._name = name
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._threads: dict[int, threading.Thread] = {}
+        self._idle = 0
+        self._lock = threading.Lock()
+
+    async def run(self, call: Call, channel: Channel) -> Ended:
+        """Run a call to its end."""
+
+        async def invoke(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return await self._invoke(fn, args, kwargs, channel, call.name)
+
+        return await self._program(call, channel, invoke)
+
+    async def _invoke(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        channel: Channel,
+        name: str,
+    ) -> Any:
+        work = _Work(fn, args, kwargs, channel)
+        self._hand_over(work)
+        try:
+            return await asyncio.shield(work.future)
+        except asyncio.CancelledError:
+            if work.future.done() or work.withdraw():
+                raise
+            if not await self._noticed(work):
+                self._abandon(work, name)
+                raise
+            return work.future.result()
+
+    async def _noticed(self, work: _Work) -> bool:
+        """Whether the code ended by itself within the patience. A second request cuts it short."""
+        over = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(
+            self._patience, lambda: over.done() or over.set_result(None)
+        )
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({over, work.future}, return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+        over.cancel()
+        return work.future.done()
+
+    def _hand_over(self, work: _Work) -> None:
+        with self._lock:
+            if self._idle > 0:
+                self._idle -= 1
+            else:
+                thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                thread.start()
+                self._threads[id(thread)] = thread
+        self._work.put(work)
+
+    def _serve(self) -> None:
+        thread = threading.current_thread()
+        while (work := self._work.get()) is not None:
+            work.run()
+            if work.abandoned:
+                break  # it was replaced while it ran
+            del work
+            with self._lock:
+                self._idle += 1
+        with self._lock:
+            self._threads.pop(id(thread), None)
+
+    def _abandon(self, work: _Work, name: str) -> None:
+        work.abandoned = True
+        work.future.add_done_callback(_forget)
+        self.abandoned += 1
+        if work.thread is not None:
+            self._threads.pop(id(work.thread), None)
+        _log.error(
+            "thread.abandoned",
+            task=name,
+            patience=self._patience,
+            abandoned=self.abandoned,
+            hint="threads cannot be stopped; call ctx.check() in long loops",
+        )
+
+    async def aclose(self) -> None:
+        """End the idle threads. Abandoned ones are daemons and end with the process."""
+        with self._lock:
+            threads = list(self._threads.values())
+        for _ in threads:
+            self._work.put(None)
+        for thread in threads:
+            thread.join(self._patience)
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()  # the attempt has been judged already
+
+
+class _Work:
+    """A function call on its way through a thread."""
+
+    __slots__ = (
+        "_args", "_channel", "_context", "_fn", "_kwargs", "_lock", "_loop", "_withdrawn",
+        "abandoned", "future", "thread",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        channel: Channel,
+    ) -> None:
+        self._fn, self._args, self._kwargs = fn, args, kwargs
+        self._channel = channel
+        self._context = contextvars.copy_context()
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._withdrawn = False
+        self.future: asyncio.Future[Any] = self._loop.create_future()
+        self.thread: threading.Thread | None = None
+        self.abandoned = False
+
+    def withdraw(self) -> bool:
+        """Take it back, unless a thread has it already."""
+        with self._lock:
+            self._withdrawn = self.thread is None
+            return self._withdrawn
+
+    def run(self) -> None:
+        with self._lock:
+            if self._withdrawn:
+                return
+            self.thread = threading.current_thread()
+        self._channel.started()
+        try:
+            value, error = self._context.run(self._fn, *self._args, **self._kwargs), None
+        # Whatever a task raises, SystemExit included, is the end of its attempt and not
+        # of the thread.
+        except BaseException as raised:  # noqa: BLE001
+            value, error = None, raised
+        # A closed loop means that the foreman has gone: nobody is left to be told.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._end, value, error)
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(value)
+        elif isinstance(error, StopIteration):
+            # A future refuses StopIteration; it is an error like any other here.
+            stop = RuntimeError("the task raised StopIteration")
+            stop.__cause__ = error
+            self.future.set_exception(stop)
+        else:
+            self.future.set_exception(error)
