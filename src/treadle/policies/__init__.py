@@ -1,0 +1,1 @@
+"""What surrounds an attempt: retries, timeouts, breakers and limits, as pure machines."""
