@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from treadle.testing.clock import settle
 from treadle.testing.leaks import leaked_tasks, leaks_checked
 
 
@@ -20,7 +21,7 @@ def test_a_clean_block_passes(tmp_path: Path) -> None:
         thread = threading.Thread(target=lambda: None)
         thread.start()
         thread.join()
-        asyncio.run(asyncio.sleep(0))
+        asyncio.run(settle())
 
 
 def test_a_thread_is_found_and_its_stack_shown() -> None:
@@ -43,7 +44,7 @@ def test_a_thread_that_is_about_to_end_is_waited_for() -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_an_open_file_is_found(tmp_path: Path) -> None:
     with (
-        pytest.raises(AssertionError, match="files .*kept-open"),
+        pytest.raises(AssertionError, match=r"files .*kept-open"),
         leaks_checked(patience=0.05),
     ):
         descriptor = os.open(tmp_path / "kept-open", os.O_CREAT | os.O_WRONLY)
@@ -53,7 +54,7 @@ def test_an_open_file_is_found(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_a_child_is_found() -> None:
     with (
-        pytest.raises(AssertionError, match="children .*stdin"),
+        pytest.raises(AssertionError, match=r"children .*stdin"),
         leaks_checked(patience=0.05, ignore=("pipe:*",)),
     ):
         child = subprocess.Popen(

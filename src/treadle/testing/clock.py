@@ -166,7 +166,9 @@ class ManualClock:
 
     def _target(self, seconds: float) -> float:
         if seconds < 0:
-            raise ValueError(f"advance({seconds}): time only goes forward; use jump() for the calendar")
+            raise ValueError(
+                f"advance({seconds}): time only goes forward; use jump() for the calendar"
+            )
         return _instant(self._elapsed + seconds)
 
     def _step(self, target: float) -> bool:

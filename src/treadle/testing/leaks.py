@@ -4,8 +4,8 @@ In a ``conftest.py``::
 
     from treadle.testing.leaks import no_leaks
 
-    leaks = no_leaks()                                   # looks after every test
-    leaks = no_leaks(autouse=False)                      # after those that ask for it
+    leaks = no_leaks()  # looks after every test
+    leaks = no_leaks(autouse=False)  # after those that ask for it
     leaks = no_leaks(ignore=("pydevd*", "/tmp/cache*"))  # globs over names
 """
 
@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from treadle.clock import SystemClock
 
 __all__ = ["KINDS", "Resources", "leaked_tasks", "leaks_checked", "no_leaks", "resources"]
 
@@ -32,6 +32,7 @@ _FILES = Path("/proc/self/fd")
 # Helpers that multiprocessing starts once and keeps.
 _HELPERS = ("*resource_tracker*", "*forkserver*", "*semaphore_tracker*")
 _PATIENCE = 5.0
+_CLOCK = SystemClock()
 
 
 class Resources:
@@ -93,12 +94,12 @@ def leaks_checked(
     """
     before = resources()
     yield
-    deadline = time.monotonic() + patience
+    deadline = _CLOCK.monotonic() + patience
     pause = threading.Event()
     left = resources().since(before, ignore, kinds)
-    while left and time.monotonic() < deadline:
+    while left and _CLOCK.monotonic() < deadline:
         gc.collect()
-        pause.wait(0.01)
+        _CLOCK.wait(pause, 0.01)
         left = resources().since(before, ignore, kinds)
     if left:
         raise AssertionError("left behind:\n" + "\n".join(f"- {line}" for line in left))
@@ -114,7 +115,7 @@ async def leaked_tasks(ignore: Collection[str] = ()) -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
     for _ in range(10):  # a task that was cancelled needs a turn to end
-        await asyncio.sleep(0)
+        await _CLOCK.sleep(0)
     left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()]
     left = [task for task in left if not any(fnmatchcase(task.get_name(), g) for g in ignore)]
     if left:
@@ -163,9 +164,9 @@ def _command(pid: str) -> str:
 
 def _files() -> list[tuple[int, str]]:
     found = []
-    for name in os.listdir(_FILES) if _FILES.is_dir() else ():
+    for link in _FILES.iterdir() if _FILES.is_dir() else ():
         try:
-            found.append((int(name), os.readlink(_FILES / name)))
+            found.append((int(link.name), str(link.readlink())))
         except OSError:  # the descriptor of the listing itself
             continue
     return found
