@@ -1,0 +1,88 @@
+"""Settings: argument > environment > file > default, each value with its origin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.config.settings import DEFAULT_URL, ForemanSettings, LogSettings, Settings
+from treadle.config.sources import Given, find_file, from_arguments, from_environment, from_file
+from treadle.config.values import FIELDS, mask, read
+
+__all__ = [
+    "DEFAULT_URL",
+    "ForemanSettings",
+    "LogSettings",
+    "Origin",
+    "Settings",
+    "load",
+    "mask",
+    "origins",
+]
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting, its value, and who gave it."""
+
+    # Dotted: "foreman.concurrency".
+    name: str
+    # Secrets in URLs are masked.
+    value: Any
+    # "argument", "environment TREADLE_URL", a file, or "default".
+    origin: str
+
+
+def load(**arguments: Any) -> Settings:
+    """The settings of this process.
+
+    Args:
+        arguments: settings by name, the groups as mappings: ``url="memory://"``,
+            ``foreman={"concurrency": 50}``. ``None`` means not given.
+
+    Raises:
+        UnknownOption: a setting that does not exist, with the nearest one that does.
+        InvalidOption: a value that cannot work, with the place where it was given.
+    """
+    return resolve(arguments, os.environ, Path.cwd())
+
+
+def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str], start: Path) -> Settings:
+    """The settings from given sources; :func:`load` uses those of the process."""
+    file = find_file(start)
+    given: dict[str, Given] = {one.name: one for one in from_file(file)} if file else {}
+    given |= {one.name: one for one in from_environment(environ)}
+    given |= {one.name: one for one in from_arguments(arguments)}
+    tree: dict[str, Any] = {"foreman": {}, "log": {}}
+    for name, one in given.items():
+        group, _, leaf = name.rpartition(".")
+        (tree[group] if group else tree)[leaf] = read(FIELDS[name], one.value, one.where)
+    foreman, log = ForemanSettings(**tree.pop("foreman")), LogSettings(**tree.pop("log"))
+    sources = {name: one.origin for name, one in given.items()}
+    return Settings(**tree, foreman=foreman, log=log, sources=sources)
+
+
+def origins(settings: Settings) -> list[Origin]:
+    """Every setting with its value and its origin, in the order of the reference."""
+    return [
+        Origin(
+            name=name,
+            value=_shown(_value(settings, name)),
+            origin=settings.sources.get(name, "default"),
+        )
+        for name in FIELDS
+    ]
+
+
+def _value(settings: Settings, name: str) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _shown(value: Any) -> Any:
+    return mask(value) if isinstance(value, str) else value

@@ -1,0 +1,91 @@
+"""The settings, their types and their defaults. One comment per setting; the docs quote them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+__all__ = ["DEFAULT_URL", "ForemanSettings", "LogSettings", "Settings"]
+
+DEFAULT_URL = "sqlite:///treadle.db"
+
+# The kinds tell the reader of a setting how text becomes a value; see ``values.py``.
+Count = Annotated[int, Meta(ge=1, extra={"kind": "count", "says": "a whole number from 1"})]
+Size = Annotated[
+    int, Meta(ge=1, extra={"kind": "size", "says": "bytes, as a number or like '512MiB'"})
+]
+Seconds = Annotated[
+    float,
+    Meta(gt=0, extra={"kind": "duration", "says": "seconds above 0, or text like '30s' or '5m'"}),
+]
+SecondsFrom0 = Annotated[
+    float,
+    Meta(ge=0, extra={"kind": "duration", "says": "seconds from 0, or text like '30s' or '5m'"}),
+]
+Names = Annotated[
+    tuple[str, ...], Meta(extra={"kind": "names", "says": "a list of names, or 'a,b'"})
+]
+
+
+class ForemanSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a foreman does unless told otherwise."""
+
+    # Jobs that run at a time in one process.
+    concurrency: Count = 100
+    # Queues to serve, in order of preference; "mail" covers "mail.*", "mail:5" has weight 5.
+    queues: Names = ("*",)
+    # Queues not to serve; of these and ``queues`` the longest name wins.
+    exclude: Names = ()
+    # How long a job stays with a foreman that says nothing.
+    lease: Seconds = 30.0
+    # How long running jobs may go on after a stop was asked for.
+    grace: SecondsFrom0 = 30.0
+    # Foreman processes that ``treadle run`` keeps alive.
+    processes: Count = 1
+    # A process is replaced after so many jobs,
+    max_jobs: Count | None = None
+    # or when it uses so much memory,
+    max_rss: Size | None = None
+    # or when it has run so long.
+    max_age: Seconds | None = None
+    # A foreman that is told of suspects drains within this time, to run one alone.
+    suspect_every: Seconds = 30.0
+    # A job of a task that nobody knows fails after this time.
+    unknown_grace: SecondsFrom0 = 3600.0
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the programs of the command line log, and how."""
+
+    level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    format: Literal["console", "json"] = "console"
+
+    @property
+    def number(self) -> int:
+        """The level as the ``logging`` module counts it."""
+        return logging.getLevelNamesMapping()[self.level.upper()]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of a process. Made by :func:`treadle.config.load`."""
+
+    # The app that the command line works with when none is named: "module:attribute".
+    app: str | None = None
+    # Where jobs live.
+    url: str = DEFAULT_URL
+    # Prefix of every key, table and channel.
+    namespace: str = "treadle"
+    # Largest sealed payload, for arguments and for results.
+    max_payload: Size = 1 << 20
+    # How long a store remembers the answer to a request whose job is gone.
+    request_ttl: Seconds = 600.0
+    # Failed jobs kept per namespace; the oldest go first.
+    max_failed: Count = 10_000
+    foreman: ForemanSettings = ForemanSettings()
+    log: LogSettings = LogSettings()
+    # Where each value that is not a default came from, by dotted name. Not a setting.
+    sources: Mapping[str, str] = {}

@@ -1,0 +1,144 @@
+"""Where settings come from: arguments, environment variables, files. Nothing is merged here."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from treadle.config.values import FIELDS
+from treadle.errors import InvalidOption, UnknownOption
+
+__all__ = ["Given", "find_file", "from_arguments", "from_environment", "from_file"]
+
+PREFIX = "TREADLE_"
+# "TREADLE__…" is what our own processes tell each other. The others are set by Kubernetes in
+# every container beside a service of the name "treadle".
+_NOT_OURS = ("TREADLE__", "TREADLE_PORT", "TREADLE_SERVICE_")
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that somebody gave."""
+
+    # Dotted name of the setting.
+    name: str
+    value: Any
+    # For messages: "environment variable TREADLE_URL".
+    where: str
+    # For ``origins``: "environment TREADLE_URL".
+    origin: str
+
+
+def from_arguments(arguments: Mapping[str, Any]) -> Iterator[Given]:
+    """What a caller passed; ``None`` means not given."""
+    for name, value in _leaves(arguments, where="argument"):
+        if value is not None:
+            yield Given(name=name, value=value, where="argument", origin="argument")
+
+
+def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+    """The variables that start with ``TREADLE_``; an empty one means not given."""
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable.startswith(_NOT_OURS) or not value:
+            continue
+        where = f"environment variable {variable}"
+        name = variable.removeprefix(PREFIX).lower().replace("__", ".")
+        if name not in FIELDS:
+            known = {spell(known): known for known in FIELDS}
+            raise _unknown(where, variable, known)
+        yield Given(name=name, value=value, where=where, origin=f"environment {variable}")
+
+
+def spell(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper().replace(".", "__")
+
+
+def find_file(start: Path) -> Path | None:
+    """The nearest ``treadle.toml``, or ``pyproject.toml`` with a table ``[tool.treadle]``.
+
+    Looks in ``start`` and the directories above it, up to the root of the repository. In one
+    directory ``treadle.toml`` wins.
+    """
+    for directory in (start, *start.parents):
+        own, project = directory / "treadle.toml", directory / "pyproject.toml"
+        if own.is_file():
+            return own
+        if project.is_file() and "treadle" in _parse(project).get("tool", {}):
+            return project
+        if (directory / ".git").exists():
+            return None
+    return None
+
+
+def from_file(path: Path) -> Iterator[Given]:
+    """The settings that a file holds."""
+    table, place = _parse(path), str(path)
+    if path.name == "pyproject.toml":
+        place = f"{path} [tool.treadle]"
+        own: Any = table["tool"]["treadle"]
+        if not isinstance(own, dict):
+            raise InvalidOption(f"{place} must be a table", option="tool.treadle", value=own)
+        table = cast("dict[str, Any]", own)
+    for name, value in _leaves(table, where=place):
+        resolved = _beside(value, path.parent) if name == "url" else value
+        yield Given(name=name, value=resolved, where=place, origin=place)
+
+
+def _beside(url: Any, directory: Path) -> Any:
+    """A relative SQLite path counts from the file that names it, not from where one stands."""
+    scheme = "sqlite:///"
+    if not isinstance(url, str) or not url.startswith(scheme):
+        return url
+    path, mark, query = url.removeprefix(scheme).partition("?")
+    if not path or path.startswith(":") or Path(path).is_absolute():
+        return url
+    return f"{scheme}{directory / path}{mark}{query}"
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InvalidOption(
+            f"{path} cannot be read as TOML: {error}", option="file", value=str(path)
+        ) from error
+
+
+def _leaves(table: Mapping[str, Any], *, where: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    groups = {name.partition(".")[0] for name in FIELDS if "." in name}
+    for key, value in table.items():
+        name = prefix + key
+        if name in FIELDS:
+            yield name, value
+        elif name in groups and isinstance(value, Mapping):
+            inner = cast("Mapping[str, Any]", value)
+            yield from _leaves(inner, where=where, prefix=f"{name}.")
+        elif name in groups and value is None:
+            continue
+        elif name in groups:
+            raise InvalidOption(
+                f"{where}: {name} is {value!r}, but must be a table of settings",
+                option=name,
+                value=value,
+            )
+        else:
+            raise _unknown(where, name, {known: known for known in (*FIELDS, *groups)})
+
+
+def _unknown(where: str, name: str, known: Mapping[str, str]) -> UnknownOption:
+    last = {spelling.rpartition(".")[2]: spelling for spelling in known}
+    near = get_close_matches(name, known, 1, 0.6)
+    near = near or [last[one] for one in get_close_matches(name, last, 1, 0.7)]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    setting = "no setting" if where.endswith(name) else f"no setting {name!r}"
+    return UnknownOption(
+        f"{where}: {setting}{' of that name' if where.endswith(name) else ''}.{hint}"
+        f" Known: {', '.join(sorted(known))}.",
+        option=name,
+        known=tuple(sorted(known)),
+    )
