@@ -1,0 +1,206 @@
+"""The attempts of a foreman: started from leases, judged when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import AttemptTimeout, JobCancelled, LeaseLost
+from treadle.foreman.running import Noticed, Running, Stopped
+from treadle.foreman.settler import Settler
+from treadle.foreman.tally import Tally
+from treadle.logs import get_logger
+from treadle.policies.drive import Step, verdict
+from treadle.pools.place import Call, Ended, Place
+from treadle.ports import Settlement
+from treadle.records import Cause, Lease, Renewal, Settled
+from treadle.verdicts import Done, Failed, Released, Verdict
+
+if TYPE_CHECKING:
+    from treadle.core import Core
+    from treadle.task import Task
+
+__all__ = ["Attempts"]
+
+_log = get_logger("treadle.foreman")
+
+
+class Attempts:
+    """Runs leases in places and turns what comes of them into verdicts.
+
+    Args:
+        core: knows the tasks.
+        places: by mode.
+        noticed: what running jobs tell.
+        settler: takes the verdicts.
+        judged: told each :class:`Step`, for the breaker and for stopping.
+        patience: seconds that code has to end once it was asked to.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        places: Mapping[str, Place],
+        noticed: Noticed,
+        settler: Settler,
+        tally: Tally,
+        judged: Callable[[Running, Step], None],
+        *,
+        unknown_grace: float,
+        patience: float,
+    ) -> None:
+        self.running: set[Running] = set()
+        self.changed = asyncio.Event()
+        self._core = core
+        self._places = places
+        self._noticed = noticed
+        self._settler = settler
+        self._tally = tally
+        self._judged = judged
+        self._aside = SetAside(core, unknown_grace)
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, lease: Lease, held_until: float) -> None:
+        """Begin an attempt. A job of an unknown task is set aside."""
+        job = Running(lease, held_until, self._noticed)
+        self.running.add(job)
+        self._tally.leased(job)
+        task = self._core.tasks.get(lease.spec.task)
+        if task is None:
+            self._put(job, self._aside.verdict(lease, f"no task {lease.spec.task!r} here"))
+            return
+        job.began = now = self._core.clock.monotonic()
+        timeout = task.options.timeout if lease.spec.timeout is None else lease.spec.timeout
+        deadline = None
+        if timeout is not None and timeout != math.inf:
+            deadline = now + timeout
+            job.timer = self._core.clock.call_later(timeout, partial(self._overran, job, timeout))
+        call = Call(task.name, lease.spec.payload, deadline, lease)
+        job.task = self._loop.create_task(self._live(job, task, call))
+
+    async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:
+        ended = await self._places[task.mode].run(call, job)
+        if not job.settled:
+            self._conclude(job, task, ended)
+
+    def _overran(self, job: Running, timeout: float) -> None:
+        job.end(AttemptTimeout(f"the attempt ran longer than {timeout:g} s", timeout=timeout))
+
+    def ending(self, job: Running) -> None:
+        """A job was asked to end: see that it does, whatever its code does with the request."""
+        if job.timer is not None:
+            job.timer.cancel()
+        job.timer = self._core.clock.call_later(
+            self._patience * 2, partial(self._give_up_on, job)
+        )
+
+    def _give_up_on(self, job: Running) -> None:
+        """The code swallowed the request. Its place is free again, its end no longer counts."""
+        if job.settled or job.ending is None:
+            return
+        self._tally.abandoned += 1
+        _log.error("attempt.abandoned", job=job.token.job_id, task=job.lease.spec.task,
+                   reason=str(job.ending))  # fmt: skip
+        self._conclude(job, self._core.tasks[job.lease.spec.task], Ended(error=job.ending))
+
+    def _conclude(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
+        if job.timer is not None:
+            job.timer.cancel()
+        error = ended.error
+        if error is None and type(job.ending) is not LeaseLost:
+            self._put(job, Done(result=ended.result), ended)
+        elif isinstance(job.ending, LeaseLost):
+            self._drop(job)
+        elif isinstance(error, Stopped):
+            self._put(job, Released())
+        elif ended.undecodable:
+            self._put(job, self._aside.verdict(job.lease, str(error), error))
+        else:
+            self._judge(job, task, ended)
+
+    def _judge(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
+        lease = job.lease
+        step = verdict(
+            task.options.retry.override(lease.spec.retries),
+            ended.error,
+            tries=lease.tries,
+            crashes=lease.crashes,
+            releases=lease.releases,
+            elapsed=self._core.clock.now() - lease.created,
+            chance=self._core.ids.chance,
+            unsendable=ended.unsendable,
+            at_most_once=lease.spec.at_most_once,
+        )
+        self._judged(job, step)
+        self._put(job, step.verdict, ended)
+
+    def _put(self, job: Running, verdict: Verdict, ended: Ended | None = None) -> None:
+        job.settled = True
+        self.running.discard(job)
+        self._tally.ended(job, verdict)
+        self._settler.put(
+            Settlement(
+                token=job.token,
+                verdict=verdict,
+                follow_ups=ended.follow_ups if ended is not None else (),
+                note=job.latest,
+            )
+        )
+        self.changed.set()
+
+    def _drop(self, job: Running) -> None:
+        """The lease is gone, and with it the right to say anything of the job."""
+        job.settled = True
+        self.running.discard(job)
+        self._tally.lost(job, str(job.ending))
+        self.changed.set()
+
+    def renewed(self, jobs: Sequence[Running], answers: Sequence[Renewal]) -> None:
+        """Act on the answers to a renewal."""
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer is Renewal.LOST:
+                job.end(LeaseLost("the lease was taken over by another foreman"))
+            elif answer is Renewal.CANCEL:
+                job.end(JobCancelled("the job was cancelled", job_id=job.token.job_id))
+
+    def settled(self, ends: Sequence[Settlement], answers: Sequence[Settled]) -> None:
+        """Take note of the answers to verdicts."""
+        self._tally.settled(ends, answers)
+        self.changed.set()
+
+    def end_all(self) -> None:
+        """Ask everything that still runs to end; it is given back."""
+        for job in list(self.running):
+            job.end(Stopped("the foreman stops"))
+
+
+class SetAside:
+    """What happens to a job that cannot be run here: it waits for a foreman that can.
+
+    Given back uncounted, after 10 s first and then twice as long each time up to 5 min, with a
+    reason that ``treadle why`` shows; failed only after a grace, so that a deploy that brings the
+    task a little later loses nothing.
+    """
+
+    def __init__(self, core: Core, grace: float) -> None:
+        self._core = core
+        self._grace = grace
+
+    def verdict(
+        self, lease: Lease, reason: str, error: BaseException | None = None
+    ) -> Verdict:
+        """``Released`` with a delay, or ``Failed`` once the grace is over."""
+        from treadle.faults import capture
+
+        since = lease.aside_since
+        if since is not None and self._core.clock.now() - since >= self._grace:
+            if error is not None:
+                return Failed(cause=Cause.UNDECODABLE, fault=capture(error))
+            return Failed(cause=Cause.UNKNOWN_TASK)
+        delay = min(300.0, 10.0 * 2.0 ** min(lease.releases, 10))
+        return Released(delay=delay, reason=reason)
+

@@ -1,0 +1,125 @@
+"""What a place runs for a durable job: decode, inject, call through the middleware, encode."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, cast
+
+from treadle.context import CURRENT, Context
+from treadle.errors import PayloadError
+from treadle.failpoints import failpoint
+from treadle.middleware import compose
+from treadle.pools.place import Call, Channel, Ended, Invoke
+from treadle.records import Lease, NewJob
+
+if TYPE_CHECKING:
+    from treadle.core import Core
+    from treadle.depends import Scopes
+    from treadle.task import Task
+
+__all__ = ["JobProgram"]
+
+
+class JobProgram:
+    """Runs jobs of the tasks of an app.
+
+    Args:
+        core: knows the tasks, the codec and the middleware.
+        scopes: the dependencies that live longer than a job.
+    """
+
+    def __init__(self, core: Core, scopes: Scopes) -> None:
+        self._core = core
+        self._scopes = scopes
+
+    async def __call__(self, call: Call, channel: Channel, invoke: Invoke) -> Ended:
+        """Run one job to its end. Never raises, except when it is torn down."""
+        task = self._core.tasks[call.name]
+        try:
+            envelope = self._core.codec.open(call.payload)
+            args, kwargs = task.shape.decode(envelope.body)
+        except PayloadError as error:
+            return Ended(error=error, undecodable=True)
+        context = Context(
+            core=self._core,
+            task=task,
+            lease=cast("Lease", call.lease),
+            headers=envelope.headers,
+            channel=channel,
+            deadline=self._calendar(call.deadline),
+        )
+        CURRENT.set(context)  # the task of this attempt has a context of its own
+        try:
+            failpoint("run.before_handler")
+            if task.injected or self._core.middleware:
+                value = await self._surrounded(task, context, args, kwargs, invoke)
+            elif task.is_async:
+                value = await task.fn(*args, **kwargs)
+            else:
+                value = await invoke(task.fn, args, kwargs)
+            failpoint("run.after_handler")
+        # Whatever a task raises, SystemExit and KeyboardInterrupt included, is the end of
+        # its attempt and not of the foreman.
+        except BaseException as error:  # noqa: BLE001
+            return _raised(error, channel)
+        return _returned(task, self._core, value, tuple(context.follow_ups))
+
+    async def _surrounded(
+        self,
+        task: Task[..., Any],
+        context: Context,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        invoke: Invoke,
+    ) -> Any:
+        """The call with its dependencies inside, and the middleware around both."""
+
+        async def endpoint(ctx: Context) -> Any:
+            async with AsyncExitStack() as stack:
+                given = await self._scopes.inject(task, ctx, stack, invoke)
+                given.update(kwargs)
+                if task.is_async:
+                    return await task.fn(*args, **given)
+                return await invoke(task.fn, args, given)
+
+        return await compose(self._core.middleware, endpoint)(context)
+
+    def _calendar(self, deadline: float | None) -> float | None:
+        """A monotonic deadline as seconds since the epoch."""
+        if deadline is None:
+            return None
+        clock = self._core.clock
+        return clock.now() + deadline - clock.monotonic()
+
+
+def _raised(error: BaseException, channel: Channel) -> Ended:
+    ending = channel.ending
+    if isinstance(error, asyncio.CancelledError):
+        if ending is not None:
+            return Ended(error=ending)
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise error  # the loop is being torn down
+    elif ending is not None and error is not ending:
+        ending.__context__ = error
+        return Ended(error=ending)
+    return Ended(error=error)
+
+
+def _returned(
+    task: Task[..., Any], core: Core, value: Any, follow_ups: tuple[NewJob, ...]
+) -> Ended:
+    """The success of an attempt. ``None`` is not stored: no result reads as ``None``."""
+    until = task.options.retry.until
+    try:
+        if until:
+            task.options.retry.check(value)
+        if value is None:
+            return Ended(follow_ups=follow_ups)
+        sealed = core.codec.seal(task.shape.encode_result(value))
+    except PayloadError as error:
+        return Ended(error=error, unsendable=True)
+    except Exception as error:
+        return Ended(error=error)
+    return Ended(result=sealed, follow_ups=follow_ups)

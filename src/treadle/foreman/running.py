@@ -1,0 +1,83 @@
+"""A job while it runs: its lease, its deadlines, and the channel to its code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from treadle.clock import Timer
+from treadle.records import Lease, Note, Token
+
+__all__ = ["Running", "Stopped"]
+
+
+class Stopped(Exception):
+    """Why an attempt ends when its foreman's grace is over. It is given back, uncounted."""
+
+
+class Running:
+    """One attempt of one job. It is the :class:`~treadle.pools.place.Channel` of its code.
+
+    The event loop of the foreman owns it; the heartbeat thread and the threads of tasks only
+    read and write single attributes.
+    """
+
+    __slots__ = (
+        "_foreman", "began", "ending", "has_started", "held_until", "lease", "latest", "settled",
+        "task", "timer", "token",
+    )  # fmt: skip
+
+    def __init__(self, lease: Lease, held_until: float, foreman: Noticed) -> None:
+        self.lease = lease
+        self.token: Token = lease.token
+        # Local, monotonic: past it the lease counts as lost, whatever the store thinks.
+        self.held_until = held_until
+        self.ending: BaseException | None = None
+        self.has_started = False
+        # The last word of the code, as long as the store does not have it.
+        self.latest: Note | None = None
+        self.settled = False
+        self.began = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.timer: Timer | None = None
+        self._foreman = foreman
+
+    @property
+    def stopping(self) -> bool:
+        """The foreman is asked to stop."""
+        return self._foreman.stopping
+
+    def started(self) -> None:
+        """The code is about to run."""
+        self.has_started = True
+        if self._foreman.on_started is not None:
+            self._foreman.on_started(self)
+
+    def note(self, note: Note) -> None:
+        """Replace what is known of the attempt."""
+        self.latest = note
+        self._foreman.on_note(self)
+
+    def end(self, reason: BaseException) -> None:
+        """Ask the code to end. The first reason stands; later ones only ask again."""
+        if self.settled:
+            return
+        if self.ending is None:
+            self.ending = reason
+            self._foreman.on_ending(self)
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Noticed:
+    """What a running job tells its foreman."""
+
+    stopping: bool = False
+    # Set under a supervisor: marks the job on the shared page.
+    on_started: Callable[[Running], None] | None = None
+
+    def on_note(self, running: Running) -> None:
+        """There is a new note to store."""
+
+    def on_ending(self, running: Running) -> None:
+        """A job was asked to end."""
