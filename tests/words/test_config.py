@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from treadle.config import Settings, load, mask, origins
+from treadle.config import ForemanSettings, Settings, foreman_settings, load, mask, origins
 from treadle.errors import InvalidOption, TreadleError, UnknownOption
 
 
@@ -129,6 +130,25 @@ def test_a_relative_store_counts_from_the_file_that_names_it(
 )
 def test_what_cannot_work_is_refused(arguments: dict[str, object], says: str) -> None:
     assert says in refusal(**arguments)
+
+
+def test_options_of_a_foreman_go_over_what_is_configured() -> None:
+    base = ForemanSettings(concurrency=7, max_jobs=10)
+    found = foreman_settings(base, lease="1m", queues=["a", "b"], grace=None, max_jobs="none")
+    assert found == ForemanSettings(concurrency=7, lease=60.0, queues=("a", "b"), max_jobs=None)
+    assert foreman_settings(base) == base
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"concurency": 5}, "no option 'concurency' (did you mean 'concurrency'?). Known options"),
+        ({"concurrency": -1}, "foreman.concurrency is -1, but must be a whole number from 1"),
+    ],
+)
+def test_refused_options_of_a_foreman(options: dict[str, object], says: str) -> None:
+    with pytest.raises(TreadleError, match=re.escape(says)):
+        foreman_settings(ForemanSettings(), **options)
 
 
 def test_a_refused_variable_is_named_with_its_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:

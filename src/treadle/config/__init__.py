@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 from treadle.config.settings import DEFAULT_URL, ForemanSettings, LogSettings, Settings
 from treadle.config.sources import Given, find_file, from_arguments, from_environment, from_file
 from treadle.config.values import FIELDS, mask, read
+from treadle.errors import UnknownOption
 
 __all__ = [
     "DEFAULT_URL",
@@ -19,6 +21,7 @@ __all__ = [
     "LogSettings",
     "Origin",
     "Settings",
+    "foreman_settings",
     "load",
     "mask",
     "origins",
@@ -63,6 +66,33 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str], start: Pat
     foreman, log = ForemanSettings(**tree.pop("foreman")), LogSettings(**tree.pop("log"))
     sources = {name: one.origin for name, one in given.items()}
     return Settings(**tree, foreman=foreman, log=log, sources=sources)
+
+
+def foreman_settings(base: ForemanSettings, **options: Any) -> ForemanSettings:
+    """The settings of one foreman: the options that are given, over what is configured.
+
+    Args:
+        base: what is configured.
+        options: by name; ``None`` means not given, ``"none"`` switches off what may be absent.
+
+    Raises:
+        UnknownOption: a foreman has no such option; names the nearest one.
+        InvalidOption: a value that cannot work.
+    """
+    known = ForemanSettings.__struct_fields__
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UnknownOption(
+                f"a foreman has no option {name!r}{hint}. Known options: {', '.join(known)}",
+                option=name,
+                known=known,
+            )
+        if value is not None:
+            given[name] = read(FIELDS[f"foreman.{name}"], value, "foreman option")
+    return msgspec.structs.replace(base, **given) if given else base
 
 
 def origins(settings: Settings) -> list[Origin]:
