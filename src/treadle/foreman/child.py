@@ -1,0 +1,81 @@
+"""A foreman process under a supervisor: ``python -m treadle.foreman.child``.
+
+Its orders come as one line of JSON on standard input, because a command line can be read by every user
+of the machine and a URL may hold a password. The pipe stays open as long as the supervisor lives; its end
+tells the child to stop, so that a supervisor that is killed leaves no orphans.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.foreman.foreman import Foreman
+from treadle.foreman.page import Page
+from treadle.foreman.serve import serve
+from treadle.target import core_of, load
+
+__all__ = ["Orders"]
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What a supervisor tells its child."""
+
+    # The app, "module:attribute".
+    target: str
+    # Where the shared page is.
+    page: str
+    # Other URL than the app's.
+    url: str | None = None
+    burst: bool = False
+    name: str
+    # Of the foreman.
+    options: dict[str, Any] = {}
+    log_level: str = "info"
+    log_format: str = "console"
+
+
+def main() -> int:
+    """Read the orders, find the app, serve."""
+    pipe = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # tasks that read standard input find it empty
+    os.close(nothing)
+    orders = msgspec.json.decode(pipe.readline(), type=Orders)
+
+    from treadle.logs import configure
+
+    configure(level=orders.log_level, format=orders.log_format)
+    core = core_of(load(orders.target), orders.target)
+    if orders.url is not None:
+        core.use(url=orders.url)
+    page = Page(Path(orders.page))
+
+    def opened(foreman: Foreman, loop: asyncio.AbstractEventLoop) -> None:
+        def watch() -> None:
+            pipe.read()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(lambda: loop.create_task(foreman.stop()))
+
+        threading.Thread(target=watch, name="treadle-parent", daemon=True).start()
+
+    return asyncio.run(
+        serve(
+            core,
+            opened=opened,
+            burst=orders.burst,
+            name=orders.name,
+            page=page,
+            **orders.options,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""A foreman as the purpose of a process: signals, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from treadle.foreman.foreman import Foreman
+
+if TYPE_CHECKING:
+    from treadle.core import Core
+
+__all__ = ["RECYCLED", "serve"]
+
+RECYCLED = 64 + 12
+"""Exit status of a child that has lived long enough and wants to be replaced."""
+
+
+async def serve(
+    core: Core,
+    *,
+    opened: Callable[[Foreman, asyncio.AbstractEventLoop], None] | None = None,
+    **options: Any,
+) -> int:
+    """Run a foreman until a signal, ``Quit``, or with ``burst`` until nothing is left.
+
+    The first SIGTERM or SIGINT stops it in good order, a second one leaves at once.
+
+    Args:
+        opened: called when it is up, with its event loop.
+        options: of :class:`~treadle.foreman.foreman.Foreman`.
+
+    Returns:
+        The exit status: 0, 75 after ``Quit``, :data:`RECYCLED`.
+    """
+    foreman = Foreman(core, **options)
+    async with foreman:
+        loop = asyncio.get_running_loop()
+        with _signals(loop, foreman):
+            if opened is not None:
+                opened(foreman, loop)
+            await foreman.join()
+    if foreman.exit_status == 0 and foreman.recycled is not None:
+        return RECYCLED
+    return foreman.exit_status
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, foreman: Foreman) -> Any:
+    """Stop by signal. Where the loop cannot watch signals (Windows), by KeyboardInterrupt alone."""
+    stops: set[asyncio.Task[None]] = set()
+
+    def stop(number: int) -> None:
+        if foreman.stopping:
+            os._exit(128 + number)
+        task = loop.create_task(foreman.stop())
+        stops.add(task)
+        task.add_done_callback(stops.discard)
+
+    watched: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, stop, number)
+            watched.append(number)
+    try:
+        yield
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)

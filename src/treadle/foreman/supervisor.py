@@ -1,0 +1,218 @@
+"""Keeps a number of foreman processes alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from treadle.config import foreman_settings
+from treadle.errors import BackendError
+from treadle.foreman.child import Orders
+from treadle.foreman.foreman import QUIT
+from treadle.foreman.page import Page
+from treadle.foreman.serve import RECYCLED
+from treadle.logs import get_logger
+from treadle.ports import Held
+from treadle.records import Session, SessionInfo
+
+if TYPE_CHECKING:
+    from treadle.core import Core
+
+__all__ = ["Supervisor"]
+
+_log = get_logger("treadle.supervisor")
+_STEADY = 30.0
+_LONGEST_PAUSE = 30.0
+
+
+class Supervisor:
+    """Starts foreman processes and replaces those that die.
+
+    A death is reported to the store at once: the shared page of the dead process tells which jobs
+    had started, so that only those are blamed, and all of its jobs run again without waiting for
+    the leases to lapse. A process that keeps dying is restarted with growing pauses. ``Quit`` in one
+    stops all.
+
+    Args:
+        core: of the app, for the store and the clock.
+        target: the app, as the children load it.
+        processes: how many.
+        burst: children stop when there is nothing left, and so does this.
+        url: other than the app's.
+        options: of the foremen.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        target: str,
+        *,
+        processes: int,
+        burst: bool = False,
+        url: str | None = None,
+        log_level: str = "info",
+        log_format: str = "console",
+        **options: Any,
+    ) -> None:
+        settings = foreman_settings(core.settings.foreman, **options)
+        self._core = core
+        self._grace = settings.grace
+        self._places = settings.concurrency
+        self._processes = processes
+        self._orders = Orders(
+            target=target,
+            page="",
+            url=url,
+            burst=burst,
+            name="",
+            options={key: value for key, value in options.items() if value is not None},
+            log_level=log_level,
+            log_format=log_format,
+        )
+        self._stopping = False
+        self._status = 0
+        self._children: dict[int, asyncio.subprocess.Process] = {}
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the foremen that live now."""
+        return [child.pid for child in self._children.values()]
+
+    async def run(self) -> int:
+        """Run until a signal, ``Quit``, or with ``burst`` until nothing is left.
+
+        Returns:
+            The exit status: 0, or 75 after ``Quit``.
+        """
+        self._stop = asyncio.Event()
+        self._folder = Path(tempfile.mkdtemp(prefix="treadle-"))
+        loop = asyncio.get_running_loop()
+        with self._signals(loop):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for number in range(self._processes):
+                        group.create_task(self._keep(number))
+            finally:
+                shutil.rmtree(self._folder, ignore_errors=True)
+        return self._status
+
+    async def _keep(self, number: int) -> None:
+        """One process after another in the same place."""
+        deaths = 0
+        for generation in range(sys.maxsize):
+            if self._stopping:
+                return
+            began = self._core.clock.monotonic()
+            page = self._folder / f"{number}-{generation}"
+            status = await self._child(number, page)
+            await self._report(page, status)
+            if status == QUIT and not self._stopping:
+                self._status = QUIT
+                self.stop("a task asked to quit")
+            if self._stopping or status == 0:
+                return
+            if status == RECYCLED:
+                continue
+            steady = self._core.clock.monotonic() - began >= _STEADY
+            deaths = 1 if steady else deaths + 1
+            await self._pause(number, status, deaths)
+
+    async def _child(self, number: int, page: Path) -> int:
+        """Start a process and wait for its end."""
+        Page.create(page, self._places)
+        name = f"{socket.gethostname()}:{os.getpid()}.{number + 1}"
+        orders = msgspec.structs.replace(self._orders, page=str(page), name=name)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "treadle.foreman.child",
+            stdin=asyncio.subprocess.PIPE,
+            # A group of its own: an interrupt at the terminal must reach the children once,
+            # through this process.
+            start_new_session=hasattr(os, "setsid"),
+        )
+        self._children[number] = child
+        assert child.stdin is not None
+        try:
+            with contextlib.suppress(ConnectionError):
+                child.stdin.write(msgspec.json.encode(orders) + b"\n")
+                await child.stdin.drain()
+            if self._stopping:
+                self._signal(child, signal.SIGTERM)
+            return await child.wait()
+        finally:
+            del self._children[number]
+            child.stdin.close()
+
+    async def _report(self, page: Path, status: int) -> None:
+        """Tell the store what a process held when it died."""
+        report = Page(page)
+        nonce, leases = report.read()
+        report.close()
+        page.unlink()
+        if nonce == 0 or (status in (0, QUIT, RECYCLED) and not leases):
+            return
+        session = Session(nonce=nonce, info=SessionInfo(name="", pid=0))
+        started = [Held(token=token, started=True) for token, begun in leases if begun]
+        try:
+            backend = await self._core.ready()
+            await backend.extend(session, started, 0.0)
+            await backend.close_session(session)
+        except BackendError as error:
+            _log.warning("death.not_reported", error=str(error), hint="its leases will lapse")
+        else:
+            _log.info("death.reported", held=len(leases), started=len(started))
+
+    async def _pause(self, number: int, status: int, deaths: int) -> None:
+        """Say what happened, and wait longer each time. The first replacement comes at once."""
+        pause = 0.0 if deaths == 1 else min(_LONGEST_PAUSE, 0.5 * 2.0 ** (deaths - 2))
+        reason = f"signal {-status}" if status < 0 else f"exit status {status}"
+        _log.error("foreman.died", number=number + 1, reason=reason, again_in=pause)
+        sleeping = asyncio.ensure_future(self._core.clock.sleep(pause))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for wait in (sleeping, stopping):
+            wait.cancel()
+
+    def stop(self, reason: str) -> None:
+        """Ask all children to stop in good order; asked again, kill them."""
+        again = self._stopping
+        self._stopping = True
+        self._stop.set()
+        _log.info("supervisor.stopping", reason=reason, children=len(self._children))
+        for child in list(self._children.values()):
+            self._signal(child, signal.SIGKILL if again else signal.SIGTERM)
+        if not again:
+            # A child that does not keep its own grace is not asked a third time.
+            asyncio.get_running_loop().call_later(self._grace * 2 + 5.0, self._kill)
+
+    def _kill(self) -> None:
+        for child in list(self._children.values()):
+            self._signal(child, signal.SIGKILL)
+
+    def _signal(self, child: asyncio.subprocess.Process, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(number)
+
+    @contextlib.contextmanager
+    def _signals(self, loop: asyncio.AbstractEventLoop) -> Any:
+        watched: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError, ValueError):
+                loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+                watched.append(number)
+        try:
+            yield
+        finally:
+            for number in watched:
+                loop.remove_signal_handler(number)
