@@ -296,8 +296,12 @@ class Jobs(Protocol):
         """
         ...
 
-    async def wait(self, queues: Sequence[str], timeout: float) -> None:
+    async def wait(
+        self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
+    ) -> None:
         """Return when there may be something to claim, at the latest after ``timeout``.
+
+        The names are those of the claim that follows, so that it finds what ended the wait.
 
         A hint that grants nothing. It may return early, never needlessly late where
         ``Feature.PUSHES_WAKE`` is served.

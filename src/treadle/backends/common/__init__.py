@@ -1,0 +1,1 @@
+"""Decisions that every backend takes the same way, as pure functions."""
