@@ -9,12 +9,14 @@ configures handlers; a program that embeds a foreman keeps its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import structlog
 
-__all__ = ["Logger", "get_logger"]
+__all__ = ["Logger", "configure", "get_logger"]
 
 Logger = structlog.stdlib.BoundLogger
 
@@ -50,3 +52,65 @@ def get_logger(name: str = "treadle", **bound: Any) -> Logger:
         **bound,
     )
     return logger
+
+
+def configure(*, level: str = "info", format: str = "console") -> None:
+    """Log to standard error, for programs whose purpose is a foreman.
+
+    Args:
+        level: the lowest level to show.
+        format: ``console``, a readable line, or ``json``, one object a line.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json() if format == "json" else _Line())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+class _Line(logging.Formatter):
+    """``12:03:10 warning job.failed job=… error=…``; control characters are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).astimezone()
+        stack = _fields(record).pop("stack", None)
+        text = record.getMessage() if stack is None else _without(record, "stack")
+        line = f"{at:%H:%M:%S} {record.levelname.lower():8} {_printable(text)}"
+        if stack is not None:
+            line = f"{line}\n{stack.rstrip()}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return line
+
+
+class _Json(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields, enc_hook=repr).decode()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: Mapping[str, Any] = getattr(record, "treadle", {})
+    return dict(fields)
+
+
+def _without(record: logging.LogRecord, name: str) -> str:
+    fields = _fields(record)
+    del fields[name]
+    event = fields.pop("event")
+    return f"{event} {_plain(None, '', fields)}"
+
+
+def _printable(text: str) -> str:
+    """A line that no job name or error text can break in two or colour."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -13,6 +13,7 @@ from treadle.foreman.running import Noticed, Running, Stopped
 from treadle.foreman.settler import Settler
 from treadle.foreman.tally import Tally
 from treadle.logs import get_logger
+from treadle.policies.breaker import Outcome, Pass
 from treadle.policies.drive import Step, verdict
 from treadle.pools.place import Call, Ended, Place
 from treadle.ports import Settlement
@@ -36,7 +37,7 @@ class Attempts:
         places: by mode.
         noticed: what running jobs tell.
         settler: takes the verdicts.
-        judged: told each :class:`Step`, for the breaker and for stopping.
+        judged: told how each attempt ended, for the breaker and for stopping.
         patience: seconds that code has to end once it was asked to.
     """
 
@@ -47,7 +48,7 @@ class Attempts:
         noticed: Noticed,
         settler: Settler,
         tally: Tally,
-        judged: Callable[[Running, Step], None],
+        judged: Callable[[Running, Outcome, Step | None], None],
         *,
         unknown_grace: float,
         patience: float,
@@ -64,13 +65,14 @@ class Attempts:
         self._patience = patience
         self._loop = asyncio.get_running_loop()
 
-    def start(self, lease: Lease, held_until: float) -> None:
+    def start(self, lease: Lease, held_until: float, leave: Pass) -> None:
         """Begin an attempt. A job of an unknown task is set aside."""
-        job = Running(lease, held_until, self._noticed)
+        job = Running(lease, held_until, leave, self._noticed)
         self.running.add(job)
         self._tally.leased(job)
         task = self._core.tasks.get(lease.spec.task)
         if task is None:
+            self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, self._aside.verdict(lease, f"no task {lease.spec.task!r} here"))
             return
         job.began = now = self._core.clock.monotonic()
@@ -111,13 +113,16 @@ class Attempts:
         if job.timer is not None:
             job.timer.cancel()
         error = ended.error
-        if error is None and type(job.ending) is not LeaseLost:
-            self._put(job, Done(result=ended.result), ended)
-        elif isinstance(job.ending, LeaseLost):
+        if isinstance(job.ending, LeaseLost):
             self._drop(job)
+        elif error is None:
+            self._judged(job, Outcome.SUCCESS, None)
+            self._put(job, Done(result=ended.result), ended)
         elif isinstance(error, Stopped):
+            self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, Released())
         elif ended.undecodable:
+            self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, self._aside.verdict(job.lease, str(error), error))
         else:
             self._judge(job, task, ended)
@@ -135,7 +140,7 @@ class Attempts:
             unsendable=ended.unsendable,
             at_most_once=lease.spec.at_most_once,
         )
-        self._judged(job, step)
+        self._judged(job, step.outcome, step)
         self._put(job, step.verdict, ended)
 
     def _put(self, job: Running, verdict: Verdict, ended: Ended | None = None) -> None:
@@ -155,6 +160,7 @@ class Attempts:
     def _drop(self, job: Running) -> None:
         """The lease is gone, and with it the right to say anything of the job."""
         job.settled = True
+        self._judged(job, Outcome.NEUTRAL, None)
         self.running.discard(job)
         self._tally.lost(job, str(job.ending))
         self.changed.set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +17,6 @@ from treadle.errors import BackendError, NotOpen
 from treadle.events import Event
 from treadle.foreman.attempts import Attempts
 from treadle.foreman.claimer import Claimer, Found
-from treadle.foreman.gate import Gate
 from treadle.foreman.heartbeat import Heartbeat
 from treadle.foreman.notes import Notes
 from treadle.foreman.page import Page
@@ -27,8 +28,9 @@ from treadle.foreman.tally import Tally
 from treadle.foreman.turns import Turns
 from treadle.foreman.watchdog import Watchdog
 from treadle.logs import get_logger
-from treadle.policies.breaker import Breaker
+from treadle.policies.breaker import Breaker, BreakerChange, Outcome, Pass
 from treadle.policies.drive import Step
+from treadle.policies.gate import Gate
 from treadle.pools.aio import AsyncioPlace
 from treadle.pools.place import Place
 from treadle.pools.thread import ThreadPlace
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QUIT", "Foreman"]
 
+_NEVER = sys.maxsize
 QUIT = 75
 """Exit status after ``Quit`` or the last trip of the breaker (EX_TEMPFAIL of sysexits.h)."""
 
@@ -112,7 +115,8 @@ class Foreman(Noticed):
         await self._scopes.open()
         self._places = self._make_places()
         self._tally = Tally(core.bus, core.clock, self._page)
-        self._gate = Gate(self._breaker, core.clock, core.ids.chance)
+        # Without a breaker of its own a foreman still honours ``Trip``.
+        self._gate = Gate(self._breaker or Breaker(_NEVER), core.clock)
         self._settler = Settler(backend, self._answered, clock=core.clock, chance=core.ids.chance)
         self._attempts = Attempts(
             core,
@@ -220,13 +224,15 @@ class Foreman(Noticed):
             if free <= 0 or (held and (claimer.alone or claimer.draining())):
                 await self._until_changed()
                 continue
-            if (pause := self._gate.pause()) > 0:
-                await self._pause(pause)
+            leave = self._gate.admit()
+            if not isinstance(leave, Pass):
+                await self._held_back(leave)
                 continue
-            found, leases = await claimer.claim(free, held)
+            found, leases = await claimer.claim(1 if leave.probe else free, held)
             for lease in leases:
-                attempts.start(lease, claimer.held_until)
-            self._gate.claimed(len(leases))
+                attempts.start(lease, claimer.held_until, leave)
+            if leave.probe and not leases:
+                self._gate.report(leave, Outcome.NEUTRAL)
             if leases or found is not Found.NOTHING:
                 # A store in memory answers without waiting; the jobs must get their turn.
                 await asyncio.sleep(0)
@@ -241,7 +247,7 @@ class Foreman(Noticed):
         if self._recycling.max_jobs is not None:
             begun = self._tally.finished + self._tally.unsettled + len(self._attempts.running)
             free = min(free, self._recycling.max_jobs - begun)
-        return min(free, self._gate.places())
+        return free
 
     async def _until_changed(self) -> None:
         """Wait until an attempt ends, a verdict is answered, or a stop is asked for."""
@@ -254,8 +260,14 @@ class Foreman(Noticed):
         self._attempts.changed.clear()
         await self._either(self._claimer.idle(), self._attempts.changed.wait())
 
-    async def _pause(self, seconds: float) -> None:
-        await self._either(self._core.clock.sleep(seconds), self._stop.wait())
+    async def _held_back(self, pause: float | None) -> None:
+        """The breaker is open: wait out its pause, or the probe; or stop with its last trip."""
+        if pause is None:
+            self._quit("the breaker has tripped for the last time")
+        elif pause == math.inf:
+            await self._until_changed()
+        else:
+            await self._either(self._core.clock.sleep(pause), self._stop.wait())
 
     async def _either(self, one: Awaitable[object], other: Awaitable[object]) -> None:
         waits = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
@@ -319,15 +331,28 @@ class Foreman(Noticed):
     def _answered(self, ends: Any, answers: Any) -> None:
         self._attempts.settled(ends, answers)
 
-    def _judged(self, running: Running, step: Step) -> None:
-        for event in self._gate.judged(step):
-            self._tell(event, **self._gate.facts())
-        if step.quit:
-            _log.warning("foreman.quit", job=running.token.job_id)
-        if step.quit or self._gate.exhausted:
-            self.exit_status = QUIT
-            self.stopping = True
-            self._stop.set()
+    def _judged(self, running: Running, outcome: Outcome, step: Step | None) -> None:
+        if outcome is Outcome.SUCCESS and self._breaker is None and not running.leave.probe:
+            return
+        pause = None if step is None else step.retry_after
+        change = self._gate.report(running.leave, outcome, pause)
+        if change is not None:
+            self._changed(change)
+        if step is not None and step.quit:
+            self._quit(f"job {running.token.job_id} asked for it")
+
+    def _changed(self, change: BreakerChange) -> None:
+        name = "breaker.closed" if change is BreakerChange.CLOSED else "breaker.opened"
+        _log.warning(name, trips=self._gate.trips)
+        self._tell(name, trips=self._gate.trips)
+        self._attempts.changed.set()
+
+    def _quit(self, reason: str) -> None:
+        _log.warning("foreman.quit", reason=reason)
+        self.exit_status = QUIT
+        self.stopping = True
+        self._stop.set()
+        self._attempts.changed.set()
 
     def _blocked(self, seconds: float, stack: str) -> None:
         self._tell("loop.blocked", seconds=seconds, stack=stack)

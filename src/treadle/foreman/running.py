@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from treadle.clock import Timer
+from treadle.policies.breaker import Pass
 from treadle.records import Lease, Note, Token
 
 __all__ = ["Running", "Stopped"]
@@ -23,12 +24,16 @@ class Running:
     """
 
     __slots__ = (
-        "_foreman", "began", "ending", "has_started", "held_until", "lease", "latest", "settled",
-        "task", "timer", "token",
+        "_foreman", "began", "ending", "has_started", "held_until", "latest", "lease", "leave",
+        "settled", "task", "timer", "token",
     )  # fmt: skip
 
-    def __init__(self, lease: Lease, held_until: float, foreman: Noticed) -> None:
+    def __init__(
+        self, lease: Lease, held_until: float, leave: Pass, foreman: Noticed
+    ) -> None:
         self.lease = lease
+        # Handed back to the breaker with the outcome.
+        self.leave = leave
         self.token: Token = lease.token
         # Local, monotonic: past it the lease counts as lost, whatever the store thinks.
         self.held_until = held_until
