@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import msgspec
 
@@ -97,7 +98,7 @@ def _beside(url: Any, directory: Path) -> Any:
     path, mark, query = url.removeprefix(scheme).partition("?")
     if not path or path.startswith(":") or Path(path).is_absolute():
         return url
-    return f"{scheme}{directory / path}{mark}{query}"
+    return f"{scheme}{quote(str(directory))}/{path}{mark}{query}"
 
 
 def _parse(path: Path) -> dict[str, Any]:
