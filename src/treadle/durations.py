@@ -1,0 +1,101 @@
+"""Durations and points in time, as people give them."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+from treadle.errors import InvalidOption
+
+__all__ = ["Duration", "seconds", "timestamp"]
+
+Duration = float | int | timedelta | str
+"""Seconds, a ``timedelta``, or text such as ``"5m"``, ``"1h30m"``, ``"250ms"``, ``"2d"``."""
+
+_UNITS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
+_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|us|w|d|h|m|s)\s*")
+_NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
+
+
+def seconds(value: Duration, option: str) -> float:
+    """A duration in seconds: finite and not negative.
+
+    Args:
+        value: a number of seconds, a ``timedelta``, or text: numbers with the units ``w d h m
+            s ms us``, larger ones first. Text without a unit is in seconds.
+        option: what the value is for; named by the error.
+
+    Raises:
+        InvalidOption: it is something else, negative, infinite or not a number.
+    """
+    if isinstance(value, str):
+        result = _parse(value, option)
+    elif isinstance(value, timedelta):
+        result = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        result = _float(value)
+    else:
+        raise _refused(value, option, "is not a duration")
+    if math.isnan(result) or math.isinf(result):
+        raise _refused(value, option, "is not a finite duration")
+    if result < 0:
+        raise _refused(value, option, "is negative")
+    return result
+
+
+def timestamp(value: datetime, option: str) -> float:
+    """Seconds since the Unix epoch of a datetime that knows its time zone.
+
+    Raises:
+        InvalidOption: it is naive, so that two machines would read it differently, or it is
+            not a datetime.
+    """
+    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"{option}: {value!r} is not a datetime; give one with a time zone, such as "
+            "datetime.now(UTC), or use delay= for a duration",
+            option=option,
+            value=value,
+        )
+    if value.utcoffset() is None:
+        raise InvalidOption(
+            f"{option}: {value!r} has no time zone, so machines would read it differently; "
+            "add one: datetime(…, tzinfo=UTC), or .astimezone() for local time",
+            option=option,
+            value=value,
+        )
+    return value.timestamp()
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int of more than 308 digits
+        return math.inf
+
+
+def _parse(text: str, option: str) -> float:
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    total, at, smallest = 0.0, 0, math.inf
+    while at < len(text):
+        part = _PART.match(text, at)
+        if part is None or _UNITS[part[2]] >= smallest:
+            break
+        smallest = _UNITS[part[2]]
+        total += float(part[1]) * smallest
+        at = part.end()
+    if at < len(text) or not text:
+        raise _refused(text, option, "is not a duration")
+    return total
+
+
+def _refused(value: Any, option: str, what: str) -> InvalidOption:
+    return InvalidOption(
+        f"{option}: {value!r} {what}; give seconds from 0, a timedelta, or text such as "
+        "'250ms', '30s', '5m', '1h30m', '2d'",
+        option=option,
+        value=value,
+    )

@@ -1,0 +1,218 @@
+"""How often and how many at a time: definitions that give the asks of a call.
+
+A limit is enforced where the call waits: by the claim of a store for jobs, by the guard of a
+pool for calls of workers. Both are given the same records, :class:`~treadle.records.Spend` and
+:class:`~treadle.records.Hold`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from treadle.durations import Duration, seconds
+from treadle.errors import InvalidOption
+from treadle.policies.arguments import By, Reader
+from treadle.policies.definition import Definition, number, one_of, refuse, whole
+from treadle.records import Algorithm, Hold, Spend
+
+__all__ = ["Limit", "Rate", "Slots"]
+
+_ALGORITHMS = {
+    "gcra": Algorithm.GCRA,
+    "token_bucket": Algorithm.GCRA,
+    "leaky_bucket": Algorithm.GCRA,
+    "fixed": Algorithm.FIXED,
+    "sliding": Algorithm.SLIDING,
+}
+_TEXTS = (str, int, float, Decimal, UUID, Enum, date, PurePath, type(None))
+_LONGEST = 200  # characters of a value in a key; longer ones are hashed
+
+
+class Rate(Definition):
+    """At most ``count`` units per ``per``.
+
+    Args:
+        count: units.
+        per: a duration.
+        burst: units that may be spent at once after a rest; ``count`` by default.
+        cost: units that one call spends; a number, or a function of those arguments of the
+            call that it names.
+        key: name of the limit; tasks that name the same one share it. By default each task
+            has its own.
+        by: a limit for each value of it, such as a tenant: the name of a parameter, or a
+            function of those arguments that it names.
+        algorithm: ``gcra`` and ``token_bucket`` allow a burst and then the average,
+            ``leaky_bucket`` spaces the units evenly, ``fixed`` counts in windows of ``per``,
+            ``sliding`` weighs in the window before.
+    """
+
+    __slots__ = ("_by", "_cost", "algorithm", "burst", "by", "cost", "count", "key", "per")
+
+    count: float
+    per: float
+    burst: float | None
+    cost: float | Callable[..., float]
+    key: str | None
+    by: By | None
+    algorithm: str
+    _by: Reader | None
+    _cost: Reader | None
+
+    def __init__(
+        self,
+        count: float,
+        *,
+        per: Duration,
+        burst: float | None = None,
+        cost: float | Callable[..., float] = 1.0,
+        key: str | None = None,
+        by: By | None = None,
+        algorithm: str = "gcra",
+    ) -> None:
+        self._set(
+            count=number(count, "count", above=True),
+            per=seconds(per, "per"),
+            burst=None if burst is None else number(burst, "burst", above=True),
+            cost=cost if callable(cost) else number(cost, "cost", above=True),
+            key=_checked_key(key),
+            by=by,
+            algorithm=one_of(algorithm, "algorithm", _ALGORITHMS),
+            _by=_by(by),
+            _cost=Reader(cost, "cost") if callable(cost) else None,
+        )
+        if self.per == 0:
+            refuse("per", per, "above 0")
+        if burst is not None and algorithm not in ("gcra", "token_bucket"):
+            refuse("burst", burst, f"an option of {algorithm}; use gcra or token_bucket")
+        if not callable(cost):
+            self._fitting(self.cost)
+
+    @property
+    def capacity(self) -> float:
+        """Units that can be spent at once."""
+        if self.algorithm == "leaky_bucket":
+            return 1.0
+        return self.count if self.burst is None else self.burst
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        """What has to be read from the arguments of each call."""
+        return tuple(reader for reader in (self._by, self._cost) if reader)
+
+    def named(self, scope: str) -> str:
+        """The key, without the value of ``by``; ``scope`` is the task or queue it belongs to."""
+        return _named(self.key, self._by, f"{scope}:rate/{self.per:g}")
+
+    def ask(self, scope: str, arguments: Mapping[str, Any]) -> Spend | None:
+        """What a call with these arguments asks for; ``None`` when it costs nothing."""
+        if self._cost is None:
+            cost = self._fitting(self.cost)
+        elif (cost := self._fitting(number(self._cost.read(arguments, scope), "cost"))) == 0:
+            return None
+        return Spend(
+            key=_valued(self.named(scope), self._by, scope, arguments),
+            count=self.count,
+            per=self.per,
+            cost=cost,
+            burst=1.0 if self.algorithm == "leaky_bucket" else self.burst,
+            algorithm=_ALGORITHMS[self.algorithm],
+        )
+
+    def _fitting(self, cost: Any) -> float:
+        if cost > self.capacity:
+            refuse("cost", cost, f"within the {self.capacity:g} units that {self!r} can ever hold")
+        return float(cost)
+
+
+class Slots(Definition):
+    """At most so many at a time.
+
+    Args:
+        slots: how many units there are.
+        units: how many of them one call holds while it runs.
+        key: name of the limit; tasks that name the same one share it. By default each task
+            has its own.
+        by: a limit for each value of it, such as a tenant: the name of a parameter, or a
+            function of those arguments that it names.
+    """
+
+    __slots__ = ("_by", "by", "key", "slots", "units")
+
+    slots: int
+    units: int
+    key: str | None
+    by: By | None
+    _by: Reader | None
+
+    def __init__(
+        self, slots: int, *, units: int = 1, key: str | None = None, by: By | None = None
+    ) -> None:
+        self._set(
+            slots=whole(slots, "slots", least=1),
+            units=whole(units, "units", least=1),
+            key=_checked_key(key),
+            by=by,
+            _by=_by(by),
+        )
+        if self.units > self.slots:
+            refuse("units", units, f"within the {slots} slots there are")
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        """What has to be read from the arguments of each call."""
+        return (self._by,) if self._by else ()
+
+    def named(self, scope: str) -> str:
+        """The key, without the value of ``by``; ``scope`` is the task or queue it belongs to."""
+        return _named(self.key, self._by, f"{scope}:slots")
+
+    def ask(self, scope: str, arguments: Mapping[str, Any]) -> Hold:
+        """What a call with these arguments asks for."""
+        key = _valued(self.named(scope), self._by, scope, arguments)
+        return Hold(key=key, slots=self.slots, units=self.units)
+
+
+Limit: TypeAlias = Rate | Slots
+
+
+def _named(key: str | None, by: Reader | None, own: str) -> str:
+    if key is not None:
+        return key
+    return own if by is None else f"{own}:{by.name}"
+
+
+def _valued(name: str, by: Reader | None, scope: str, arguments: Mapping[str, Any]) -> str:
+    """The key with the value of ``by``. A name has no ``@``, so no value can imitate one."""
+    if by is None:
+        return name
+    value = by.read(arguments, scope)
+    if not isinstance(value, _TEXTS):
+        raise InvalidOption(
+            f"by: {scope} gave {value!r} for {by.name!r}, which cannot name a limit; let it be "
+            "text, such as the id of a tenant",
+            option="by",
+            value=value,
+        )
+    text = str(value.value if isinstance(value, Enum) else value)
+    if len(text) > _LONGEST:
+        text = "#" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return f"{name}@{text}"
+
+
+def _checked_key(key: Any) -> str | None:
+    if key is not None and (not isinstance(key, str) or not key or "@" in key):
+        refuse("key", key, "a text without '@'")
+    return key
+
+
+def _by(by: Any) -> Reader | None:
+    if by is not None and not callable(by) and not (isinstance(by, str) and by.isidentifier()):
+        refuse("by", by, "the name of a parameter or a function of the arguments")
+    return None if by is None else Reader(by, "by")
