@@ -7,5 +7,18 @@ applications are :mod:`treadle.testing.plugin`. Both need pytest, this module do
 from __future__ import annotations
 
 from treadle.testing.clock import ManualClock, eventually, settle
+from treadle.testing.failpoints import InjectedFault, active, failpoint, reached
+from treadle.testing.leaks import leaked_tasks, leaks_checked, no_leaks
 
-__all__ = ["ManualClock", "eventually", "settle"]
+__all__ = [
+    "InjectedFault",
+    "ManualClock",
+    "active",
+    "eventually",
+    "failpoint",
+    "leaked_tasks",
+    "leaks_checked",
+    "no_leaks",
+    "reached",
+    "settle",
+]

@@ -23,6 +23,7 @@ from treadle.ports import (
     Settlement,
 )
 from treadle.records import (
+    After,
     In,
     JobRecord,
     JobState,
@@ -54,7 +55,7 @@ def needs(*features: Feature) -> Callable[[_T], _T]:
         for case in cases:
             if callable(case) and getattr(case, "__name__", "").startswith("test_"):
                 wanted = getattr(case, "_needs", frozenset()) | set(features)
-                case._needs = wanted  # type: ignore[attr-defined]
+                case.__dict__["_needs"] = wanted
         return target
 
     return mark
@@ -101,7 +102,8 @@ class Contract:
 
     @pytest.fixture(autouse=True)
     def _served(self, request: pytest.FixtureRequest, backend: Backend) -> None:
-        missing = getattr(request.function, "_needs", frozenset()) - backend.features
+        wanted: frozenset[Feature] = getattr(request.function, "_needs", frozenset())
+        missing = wanted - backend.features
         if missing:
             pytest.skip(f"{backend.url} does not serve {', '.join(sorted(missing))}")
 
@@ -296,7 +298,7 @@ class Driver:
         match state:
             case JobState.WAITING:
                 blocker = self.job(queue="blockers", due=In(1e6))
-                waiting = self.job(**overrides, after=_after(blocker.id))
+                waiting = self.job(**overrides, after=After(ids=(blocker.id,)))
                 await self.push(blocker, waiting)
                 return waiting.id
             case JobState.SCHEDULED:
@@ -314,9 +316,3 @@ class Driver:
                 elif state is JobState.FAILED:
                     await self.fail(lease)
                 return lease.spec.id
-
-
-def _after(*ids: str) -> Any:
-    from treadle.records import After
-
-    return After(ids=ids)

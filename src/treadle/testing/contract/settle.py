@@ -20,7 +20,7 @@ FAULT = Fault(
     causes=(Fault(type="builtins.KeyError", message="'x'"),),
     notes=("a note",),
 )
-ENDS = [
+ENDS: list[tuple[Verdict, JobState]] = [
     (Done(result=b"r"), JobState.SUCCEEDED),
     (Failed(fault=FAULT), JobState.FAILED),
     (Cancelled(fault=FAULT), JobState.CANCELLED),
