@@ -137,7 +137,7 @@ class Claimer:
         if self._suspects_since is not None:
             patience = min(patience, self._suspect_every)
         try:
-            await self._backend.wait(self._turns.names, patience)
+            await self._backend.wait(self._turns.names, patience, self._exclude)
         except BackendError as error:
             _log.warning("wait.failed", error=str(error))
             await self._clock.sleep(self._chance.uniform(0.0, 1.0))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from treadle.version import __version__
-from treadle.config import ForemanSettings
+from treadle.config import ForemanSettings, foreman_settings
 from treadle.depends import Scopes
 from treadle.errors import BackendError, NotOpen
 from treadle.events import Event
@@ -19,7 +19,6 @@ from treadle.foreman.attempts import Attempts
 from treadle.foreman.claimer import Claimer, Found
 from treadle.foreman.heartbeat import Heartbeat
 from treadle.foreman.notes import Notes
-from treadle.foreman.options import foreman_settings
 from treadle.foreman.page import Page
 from treadle.foreman.program import JobProgram
 from treadle.foreman.recycle import Recycling
@@ -76,7 +75,7 @@ class Foreman(Noticed):
         page: Page | None = None,
         **options: Any,
     ) -> None:
-        self.options: ForemanSettings = foreman_settings(core.settings.foreman, options)
+        self.options: ForemanSettings = foreman_settings(core.settings.foreman, **options)
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.burst = burst
         self.stopping = False

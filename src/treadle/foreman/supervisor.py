@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 
+from treadle.config import foreman_settings
 from treadle.errors import BackendError
 from treadle.foreman.child import Orders
 from treadle.foreman.foreman import QUIT
-from treadle.foreman.options import foreman_settings
 from treadle.foreman.page import Page
 from treadle.foreman.serve import RECYCLED
 from treadle.logs import get_logger
@@ -65,7 +65,7 @@ class Supervisor:
         log_format: str = "console",
         **options: Any,
     ) -> None:
-        settings = foreman_settings(core.settings.foreman, options)
+        settings = foreman_settings(core.settings.foreman, **options)
         self._core = core
         self._grace = settings.grace
         self._places = settings.concurrency
