@@ -2,11 +2,12 @@
 
 ``python tests/pages.py PAGE FOLDER``. A fenced block is
 
-- ``python`` whose first line names a file, as in ``# tasks.py``: written there; so is a block of
-  any other language that begins this way;
+- saved, when ``file=tasks.py`` stands after its language, or it begins with ``# tasks.py``;
 - ``python`` otherwise: run, all blocks of a page in one namespace, ``await`` allowed;
-- ``console``: its lines that begin with ``$`` are run by the shell, and must exit with 0.
+- ``console``: its lines that begin with ``$`` are run by the shell, and must exit with 0;
+- ``sh``: not run, but its ``treadle`` commands must exist, with the options they are given.
 
+``run-first="treadle run tasks:app --burst"`` after the language runs a command before the block.
 A comment on the line above a block says what is different about it::
 
     <!-- not run: needs a mail server -->
@@ -33,7 +34,7 @@ from typing import Any, NamedTuple
 
 _BLOCK = re.compile(
     r"(?:^[ ]*<!-- (?P<note>[^\n]*?) -->\n\n?)?"
-    r"^(?P<indent>[ ]*)(?P<fence>```+)(?P<language>\w+)[^\n]*\n"
+    r"^(?P<indent>[ ]*)(?P<fence>```+)(?P<language>\w+)(?P<info>[^\n]*)\n"
     r"(?P<text>.*?)^(?P=indent)(?P=fence)[ ]*$",
     re.MULTILINE | re.DOTALL,
 )
@@ -52,13 +53,16 @@ class Block(NamedTuple):
 
     language: str
     text: str
+    # What else stands after the language.
+    info: dict[str, str]
     line: int
     note: str
 
     @property
     def file(self) -> str | None:
+        """The name to save it under."""
         found = _FILE.match(self.text)
-        return found[1] if found else None
+        return self.info.get("file") or (found[1] if found else None)
 
 
 class Wrong(Exception):
@@ -72,7 +76,10 @@ def blocks(text: str) -> Iterator[Block]:
         if note.startswith("not run: "):
             continue
         body = inspect.cleandoc("\n" + found["text"]) + "\n"
-        yield Block(found["language"], body, text.count("\n", 0, found.start("fence")) + 1, note)
+        line = text.count("\n", 0, found.start("fence")) + 1
+        pairs = (word.partition("=") for word in shlex.split(found["info"]))
+        info = {name: value for name, _, value in pairs}
+        yield Block(found["language"], body, info, line, note)
 
 
 class Reader:
@@ -104,6 +111,8 @@ class Reader:
             self.runner.close()
 
     def _do(self, page: Path, block: Block) -> None:
+        if first := block.info.get("run-first"):
+            self._run_command(first, "")
         if block.file:
             self._write(block.file, block.text)
         elif block.language == "python":
@@ -112,6 +121,10 @@ class Reader:
             for command in _COMMAND.findall(block.text):
                 if shlex.split(command)[0] not in _INSTALLING:
                     self._run_command(command, block.note)
+        elif block.language == "sh":
+            for command in block.text.splitlines():
+                if command.startswith("treadle "):
+                    check_command(command)
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -161,6 +174,29 @@ class Reader:
         for process in self.running:
             if code := process.wait(_PATIENCE):
                 raise Wrong(f"a command in the background exits with {code}")
+
+
+def check_command(command: str) -> None:
+    """Refuses a ``treadle`` command that does not exist, or has not the options it is given."""
+    from click import Context
+    from typer.main import get_command
+
+    from treadle.cli import root
+
+    found: Any = get_command(root)
+    options: set[str] = set()
+    for word in shlex.split(command, comments=True)[1:]:
+        if word.startswith("-"):
+            name = word.partition("=")[0]
+            if name not in options:
+                raise Wrong(f"`{command}`: no option {name}; there are {sorted(options)}")
+        elif hasattr(found, "get_command"):
+            inner = found.get_command(Context(found), word)
+            if inner is None:
+                raise Wrong(f"`{command}`: no command {word}")
+            found = inner
+            options = {name for parameter in found.params for name in parameter.opts}
+            options |= {name for parameter in found.params for name in parameter.secondary_opts}
 
 
 def main(page: str, folder: str) -> int:

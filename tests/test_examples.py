@@ -19,7 +19,9 @@ PAGES = [
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     if page.is_file()
     and "_build" not in page.parts
-    and any(block.language in {"python", "console"} for block in blocks(page.read_text("utf-8")))
+    and any(
+        block.language in {"python", "console", "sh"} for block in blocks(page.read_text("utf-8"))
+    )
 ]
 
 
@@ -63,7 +65,11 @@ def count(text: str) -> int:
     return len(text.split())
 ```
 
-```python
+```toml file=some/settings.toml
+[words]
+```
+
+```python run-first="test -f some/settings.toml"
 import asyncio
 from words import count
 
@@ -108,6 +114,11 @@ $ sh -c 'trap "exit 0" TERM; touch here; while :; do sleep 0.01; done'
 ```console
 $ until test -e here; do :; done
 ```
+
+```sh
+pip install treadle
+treadle config --json  # where each value comes from
+```
 """
 
 
@@ -130,6 +141,9 @@ def test_a_page_that_does_what_it_says(tmp_path: Path) -> None:
         ("```python\n# x.py\nthis is no python\n```", "SyntaxError"),
         ("```console\n$ python -c 'raise SystemExit(3)'\n```", "exits with 3, not 0"),
         ("<!-- in the background -->\n```console\n$ false\n```", "in the background exits"),
+        ("```sh\ntreadle confug\n```", "no command confug"),
+        ("```sh\ntreadle config --jsno\n```", "no option --jsno"),
+        ('```python run-first="false"\n```', "`false` exits with 1"),
         ("- a list\n\n  ```python\n  assert False\n  ```", "AssertionError"),
     ],
 )
