@@ -1,0 +1,242 @@
+"""What an app, its jobs and its foremen share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Iterable
+from difflib import get_close_matches
+from inspect import isfunction
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from treadle.bus import Bus
+from treadle.clock import Clock, SystemClock
+from treadle.codec import Codec
+from treadle.config import Settings
+from treadle.depends import Level
+from treadle.errors import InvalidOption, NotOpen, UnknownTask, UsageError
+from treadle.ids import Ids, SystemIds
+from treadle.loopthread import LoopThread, refuse_in_loop
+from treadle.middleware import Middleware
+from treadle.store import Eager, Store
+
+if TYPE_CHECKING:
+    from treadle.ports import Backend
+    from treadle.task import Task
+
+__all__ = ["Core"]
+
+T = TypeVar("T")
+
+
+class Core:
+    """The parts of an app, without its verbs.
+
+    Args:
+        settings: from :func:`treadle.config.load`.
+        codec: seals arguments and results.
+        clock, ids: by default those of the machine.
+        errors: exception classes that may be rebuilt from what a job left.
+        patience: seconds for which an enqueue is repeated while the store does not answer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        codec: Codec | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        errors: Iterable[type[BaseException]] = (),
+        patience: float = 30.0,
+    ) -> None:
+        self.settings = settings
+        self.namespace = settings.namespace
+        self.clock: Clock = clock or SystemClock()
+        self.ids: Ids = ids or SystemIds(self.clock)
+        self.codec = codec or Codec(max_payload=settings.max_payload)
+        self.errors = tuple(errors)
+        self.bus = Bus()
+        self.middleware: tuple[Middleware, ...] = ()
+        self.tasks: dict[str, Task[Any, Any]] = {}
+        self._by_fn: dict[Any, Task[Any, Any]] = {}
+        # Of dependencies, for tests.
+        self.overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self.background = LoopThread()
+        self.bus.elsewhere = self.background.start
+        self.patience = min(patience, settings.request_ttl)
+        self.store = self.store_at(settings.url)
+        self._levels: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Level] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._closed = False
+        _all.add(self)
+
+    @property
+    def url(self) -> str:
+        """Where the jobs live now."""
+        return self.store.url
+
+    def store_at(self, url: str, *, eager: Eager | None = None) -> Store:
+        """A store of this app at another place."""
+        return Store(
+            url,
+            self._open_backend,
+            clock=self.clock,
+            ids=self.ids,
+            patience=self.patience,
+            eager=eager,
+        )
+
+    def _open_backend(self, url: str) -> Backend:
+        from treadle import backends
+
+        return backends.open(url, clock=self.clock, ids=self.ids, namespace=self.namespace)
+
+    def backend(self) -> Backend:
+        """The backend, opened lazily.
+
+        Raises:
+            NotOpen: the app was closed.
+        """
+        if self._closed:
+            raise NotOpen(
+                "the app was closed; open it again with 'async with app:' or 'with app:', "
+                "or close it later"
+            )
+        return self.store.backend()
+
+    async def ready(self) -> Backend:
+        """The backend, connected for the running loop."""
+        return await (await self.at_store()).ready()
+
+    async def at_store(self) -> Store:
+        """The store, connected for the running loop."""
+        if self._closed:
+            self.backend()
+        store = self.store
+        await store.ready()
+        return store
+
+    def call(self, verb: Callable[[], Coroutine[Any, Any, T]], name: str, twin: str) -> T:
+        """Carry out a verb and wait for it.
+
+        Args:
+            verb: makes the coroutine of the awaitable twin.
+            name: of the blocking verb, for the message.
+            twin: what to await instead.
+
+        Raises:
+            Blocking: an event loop runs in this thread.
+        """
+        refuse_in_loop(name, twin)
+        eager = self.store.eager
+        return self.background.call(verb()) if eager is None else eager.call(self.background, verb())
+
+    def task_of(self, task: object) -> Task[Any, Any]:
+        """The task of what a user names: a task, a copy of one, its function, its name.
+
+        Raises:
+            UnknownTask: it is none of this app.
+        """
+        from treadle.task import Task
+
+        if isinstance(task, Task):
+            if task.core is self:
+                return task
+            if task.core is None:
+                raise UnknownTask(
+                    f"task {task.name!r} belongs to no app yet; app.include(…) takes it in",
+                    task=task.name,
+                    known=tuple(self.tasks),
+                )
+            raise UsageError(f"task {task.name!r} belongs to another app; enqueue it there")
+        if isinstance(task, str):
+            found = self.tasks.get(task)
+        else:
+            found = self._by_fn.get(task) if isfunction(task) else None
+        if found is None:
+            raise self._unknown(task)
+        return found
+
+    def _unknown(self, task: object) -> UnknownTask:
+        name = task if isinstance(task, str) else getattr(task, "__qualname__", repr(task))
+        near = get_close_matches(name, self.tasks, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        known = ", ".join(sorted(self.tasks)) or "none"
+        way = "" if isinstance(task, str) else "; decorate it with @app.task"
+        return UnknownTask(
+            f"{name!r} is not a task of this app{hint}{way}. Known tasks: {known}",
+            task=name,
+            known=tuple(self.tasks),
+        )
+
+    def adopt(self, task: Task[Any, Any]) -> None:
+        """Register a task. The same function again, as after a reload, takes its own place.
+
+        Raises:
+            InvalidOption: another function has the name.
+        """
+        other = self.tasks.get(task.name)
+        if other is not None and (other.fn.__module__, other.fn.__qualname__) != (
+            task.fn.__module__,
+            task.fn.__qualname__,
+        ):
+            raise InvalidOption(
+                f"two tasks are named {task.name!r}: {other.fn.__module__}."
+                f"{other.fn.__qualname__} and {task.fn.__module__}.{task.fn.__qualname__}; "
+                "give one of them another name: name='…'",
+                option="name",
+                value=task.name,
+            )
+        self.tasks[task.name] = task
+        self._by_fn[task.fn] = task
+
+    def app_level(self) -> Level:
+        """The dependencies of the running loop that live as long as the app."""
+        loop = asyncio.get_running_loop()
+        level = self._levels.get(loop)
+        if level is None:
+            level = self._levels[loop] = Level()
+        return level
+
+    def reopen(self) -> None:
+        """Allow verbs again after a close."""
+        self._closed = False
+
+    async def aclose(self) -> None:
+        """Close what belongs to the running loop, then everything else."""
+        level = self._levels.pop(asyncio.get_running_loop(), None)
+        try:
+            if level is not None:
+                await level.aclose()
+            await self.bus.drain()
+            await self.store.aclose()
+        finally:
+            self._closed = True
+            self.background.close()
+            self.store.close()
+
+    def close(self) -> None:
+        """Close everything, from code that is not asynchronous."""
+        self._closed = True
+        self.background.close()
+        self.store.close()
+
+    def forget(self) -> None:
+        """In a forked child: nothing that is open is ours."""
+        self._levels = weakref.WeakKeyDictionary()
+        self.store.forget()
+
+
+_all: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for core in list(_all):
+        core.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,228 @@
+"""From calls to jobs: encode, surround with middleware, seal, push, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from treadle.errors import DuplicateJob, EnqueueError, InvalidOption, QueueFull, UsageError
+from treadle.events import Event
+from treadle.job import Job
+from treadle.middleware import Enqueuing, compose
+from treadle.mould import Mould, check_features
+from treadle.records import NewJob, OnConflict, Pushed, PushStatus
+
+if TYPE_CHECKING:
+    from treadle.core import Core
+    from treadle.task import Task
+
+__all__ = ["Call", "follow_up", "send", "send_many"]
+
+R = TypeVar("R")
+_CHUNK = 1000
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+
+
+class Call(Generic[R]):
+    """A task with the arguments of one call, to be enqueued with others."""
+
+    __slots__ = ("args", "kwargs", "task")
+
+    def __init__(self, task: Task[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+
+    def __repr__(self) -> str:
+        shown = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"{self.task.name}({', '.join(shown)})"
+
+
+async def send(core: Core, call: Call[R]) -> Job[R]:
+    """The job that a call has become."""
+    mould = call.task.mould
+    body = mould.encode(call.args, call.kwargs)
+    if core.middleware:
+        job: Job[R] = await _through(core, call, mould, body)
+        return job
+    job_id = mould.job_id or core.ids.new()
+    new = mould.cast(job_id, core.codec.seal(body), call.args, call.kwargs)
+    return await _push_one(core, call, mould, new)
+
+
+async def send_many(core: Core, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
+    """The jobs that calls have become, in order. All are checked before the first is pushed.
+
+    Raises:
+        EnqueueError: some were not accepted; its attribute ``jobs`` has those that were, and
+            ``None`` for the others.
+    """
+    _check_ids(calls)
+    bodies = [call.task.mould.encode(call.args, call.kwargs) for call in calls]
+    pairs = iter(zip(calls, bodies, strict=True))
+    jobs: list[Job[Any]] = []
+    while chunk := list(islice(pairs, _CHUNK)):
+        if core.middleware:
+            sent = (_through(core, call, call.task.mould, body) for call, body in chunk)
+            jobs.extend(await asyncio.gather(*sent))
+        else:
+            jobs.extend(await _push_chunk(core, chunk, jobs))
+    return jobs
+
+
+def follow_up(core: Core, call: Call[R]) -> tuple[Job[R], NewJob]:
+    """A job that somebody else will push, with the end of the attempt that runs now."""
+    mould = call.task.mould
+    body = mould.encode(call.args, call.kwargs)
+    made: list[NewJob] = []
+
+    async def keep(ctx: Enqueuing) -> Job[Any]:
+        payload = mould.seal(core.codec, body, ctx.headers)
+        made.append(mould.cast(ctx.job_id, payload, call.args, call.kwargs))
+        return Job(core, ctx.job_id, call.task)
+
+    ctx = Enqueuing(core, call, mould.job_id or core.ids.new())
+    job = _at_once(compose(core.middleware, keep)(ctx))
+    if not made:
+        raise UsageError(
+            f"a middleware did not pass on the follow-up job of task {call.task.name!r}"
+        )
+    return job, made[0]
+
+
+def _at_once(coroutine: Any) -> Any:
+    """The result of a coroutine that does not wait for anything."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    raise UsageError(
+        "a middleware waits for something while ctx.enqueue() enqueues, which never blocks; "
+        "use 'await task.aenqueue(…)' in this task, or do not wait in the middleware"
+    )
+
+
+async def _through(core: Core, call: Call[Any], mould: Mould, body: bytes) -> Any:
+    """One call through the middleware."""
+
+    async def push(ctx: Enqueuing) -> Job[Any]:
+        payload = mould.seal(core.codec, body, ctx.headers)
+        new = mould.cast(ctx.job_id, payload, call.args, call.kwargs)
+        return await _push_one(core, call, mould, new)
+
+    ctx = Enqueuing(core, call, mould.job_id or core.ids.new())
+    return await compose(core.middleware, push)(ctx)
+
+
+async def _push_one(core: Core, call: Call[R], mould: Mould, new: NewJob) -> Job[R]:
+    store = await core.at_store()
+    if mould.needs:
+        check_features(mould.needs, store.backend(), new.task)
+    outbox = await store.outbox()
+    answer = (await outbox.push((new,)))[0]
+    if answer.status is PushStatus.FULL:
+        answer = await _when_there_is_room(core, mould, new)
+    job = _answered(core, call, new, answer)
+    if store.eager is not None:
+        await store.eager.drain((job.id,))
+    return job
+
+
+async def _push_chunk(
+    core: Core, chunk: Sequence[tuple[Call[Any], bytes]], before: Sequence[Job[Any]]
+) -> list[Job[Any]]:
+    store = await core.at_store()
+    seal, new_id = core.codec.seal, core.ids.new
+    news: list[NewJob] = []
+    for call, body in chunk:
+        mould = call.task.mould
+        if mould.needs:
+            check_features(mould.needs, store.backend(), call.task.name)
+        job_id = mould.job_id or new_id()
+        news.append(mould.cast(job_id, seal(body), call.args, call.kwargs))
+    outbox = await store.outbox()
+    answers = await outbox.push(news)
+    jobs: list[Job[Any] | None] = []
+    refused: EnqueueError | None = None
+    for (call, _), new, answer in zip(chunk, news, answers, strict=True):
+        try:
+            if answer.status is PushStatus.FULL:
+                answer = await _when_there_is_room(core, call.task.mould, new)
+            jobs.append(_answered(core, call, new, answer))
+        except EnqueueError as error:
+            refused = refused or error
+            jobs.append(None)
+    if refused is not None:
+        refused.jobs = [*before, *jobs]  # type: ignore[attr-defined]
+        raise refused
+    accepted = [job for job in jobs if job is not None]
+    if store.eager is not None:
+        await store.eager.drain(tuple(job.id for job in accepted))
+    return accepted
+
+
+async def _when_there_is_room(core: Core, mould: Mould, new: NewJob) -> Pushed:
+    """The answer to a job whose queue is full, after waiting for room where that is wanted."""
+    if not mould.waits_for_room:
+        raise QueueFull(
+            f"queue {new.queue!r} holds {new.bound} jobs, its bound; try later, run more "
+            "foremen, or let the enqueue wait with on_full='wait'",
+            queue=new.queue,
+            bound=new.bound,
+        )
+    pause = _FIRST_PAUSE
+    outbox = await (await core.at_store()).outbox()
+    while True:
+        # No store tells when a queue has room: it is asked again, less and less often.
+        await core.clock.sleep(pause * core.ids.chance.uniform(0.5, 1.0))
+        answer = (await outbox.push((new,)))[0]
+        if answer.status is not PushStatus.FULL:
+            return answer
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _answered(core: Core, call: Call[R], new: NewJob, answer: Pushed) -> Job[R]:
+    """The handle for what the store said."""
+    task, status = call.task, answer.status
+    if status is PushStatus.CREATED:
+        job = Job(core, new.id, task)
+    elif status is PushStatus.EXISTS:
+        # An id that was made for this call is known only by a push of ours whose reply was lost.
+        job = Job(core, new.id, task, created=task.mould.job_id is None)
+    elif status is PushStatus.REPLACED:
+        job = Job(core, new.id, task, replaced=answer.of)
+    else:
+        unique = new.unique
+        if unique is not None and unique.on_conflict is OnConflict.ERROR:
+            raise DuplicateJob(
+                f"job {answer.of} of the unique key {unique.key!r} is not finished; wait for it, "
+                "or choose another on_conflict",
+                key=unique.key,
+                holder=answer.of,
+            )
+        job = Job(core, answer.of or new.id, task, created=False, duplicate_of=answer.of)
+    if job.created and core.bus.wanted("job.enqueued"):
+        core.bus.emit(
+            Event(
+                name="job.enqueued",
+                at=core.clock.now(),
+                job_id=new.id,
+                task=new.task,
+                queue=new.queue,
+            )
+        )
+    return job
+
+
+def _check_ids(calls: Sequence[Call[Any]]) -> None:
+    given = [call.task.mould.job_id for call in calls if call.task.mould.job_id is not None]
+    if len(set(given)) < len(given):
+        raise InvalidOption(
+            f"several calls have the id {given[0]!r}; bind each with its own: "
+            "task.options(id=…).bind(…)",
+            option="id",
+            value=given[0],
+        )

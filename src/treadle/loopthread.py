@@ -1,0 +1,150 @@
+"""The event loop in the background, on which blocking verbs are carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from treadle.errors import Blocking, NotOpen
+
+__all__ = ["LoopThread", "refuse_in_loop"]
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop in a daemon thread, started on first use.
+
+    It ends with :meth:`close` or with the interpreter. A forked child starts its own.
+    """
+
+    _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+
+    def __init__(self, name: str = "treadle-loop") -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._all.add(self)
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end and give its result. Blocks this thread."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
+        except BaseException:
+            coroutine.close()
+            raise
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # the caller was interrupted: nobody waits any more
+            raise
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine some time, without waiting for it."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._running())
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on this loop."""
+        return self._thread is threading.current_thread()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name=self._name, daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def close(self) -> None:
+        """End the loop and its thread. Harmless when it does not run."""
+        if self.is_current:
+            raise NotOpen(
+                "an app cannot be closed from its own background loop; "
+                "close it where it was opened"
+            )
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: the thread is not there, its loop is the parent's."""
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            _orphans.append(self._loop)
+        self._loop = self._thread = None
+
+
+_orphans: list[asyncio.AbstractEventLoop] = []
+"""Loops of the parent, kept in a forked child because an open loop complains when collected."""
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+def refuse_in_loop(verb: str, twin: str) -> None:
+    """Return when this thread may block.
+
+    A notebook runs its cells inside an event loop that has nothing else to do: there a blocking
+    verb works.
+
+    Raises:
+        Blocking: an event loop runs here, which blocking would stop.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if _in_notebook():
+        return
+    raise Blocking(
+        f"{verb}() would block the event loop that runs here; use 'await {twin}()'", twin=twin
+    )
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    if ipython is None or "ipykernel" not in sys.modules:
+        return False
+    get_ipython: Callable[[], Any] = ipython.get_ipython
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+@atexit.register
+def _close_all() -> None:
+    for loop in list(LoopThread._all):
+        if not loop.is_current:
+            loop.close()
+
+
+def _after_fork() -> None:
+    for loop in list(LoopThread._all):
+        loop.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,159 @@
+"""Makes the records of jobs from calls: what is the same for all calls is worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import InvalidCall, Unsupported
+from treadle.ports import Feature
+from treadle.records import NewJob
+
+if TYPE_CHECKING:
+    from treadle.codec import Codec, Shape
+    from treadle.options import TaskOptions
+    from treadle.ports import Backend
+
+__all__ = ["Mould", "check_features", "needed_features"]
+
+_PLAIN = NewJob(id="", task="", payload=b"")
+_FIELDS = (
+    "queue", "priority", "due", "expires", "key_slots", "ordered", "after", "at_most_once",
+    "max_crashes", "keep", "tags", "meta", "flow", "bound",
+)  # fmt: skip
+
+
+class Mould:
+    """Jobs of one task with one set of options.
+
+    Args:
+        name: of the task.
+        fn: its function.
+        shape: encodes its arguments.
+        options: what the jobs are given.
+        injected: names of parameters that no caller fills.
+    """
+
+    __slots__ = (
+        "_fixed", "_injected", "_name", "_options", "_shape", "_signature", "job_id", "needs",
+        "waits_for_room",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, fn: Any, shape: Shape, options: TaskOptions, injected: frozenset[str]
+    ) -> None:
+        self._name = name
+        self._shape = shape
+        self._options = options
+        self._injected = injected
+        # Given by the caller, for one job.
+        self.job_id = options.id
+        self.waits_for_room = options.waits_for_room
+        # What the backend must be able to serve.
+        self.needs = needed_features(options)
+        self._fixed = _fixed(name, options)
+        self._signature: Signature | None = None
+        limits = options.limits
+        if limits is not None and limits.static:
+            self._fixed["asks"] = limits.asks(name)
+            limits = None
+        if options.key or options.unique or limits:
+            self._signature = _visible(fn, injected)
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """The arguments of a call, checked.
+
+        Raises:
+            InvalidCall: they do not fit the parameters.
+            NotEncodable: a value does not fit its annotation.
+        """
+        if self._injected and not self._injected.isdisjoint(kwargs):
+            name = next(name for name in kwargs if name in self._injected)
+            raise InvalidCall(
+                f"{name!r} of task {self._name!r} is injected where the job runs and cannot be "
+                "given when it is enqueued; leave it away",
+                task=self._name,
+            )
+        return self._shape.encode(args, kwargs)
+
+    def cast(
+        self, job_id: str, payload: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> NewJob:
+        """The record of a job with a sealed payload."""
+        if self._signature is None:
+            return NewJob(id=job_id, task=self._name, payload=payload, **self._fixed)
+        arguments = self._arguments(self._signature, args, kwargs)
+        options = self._options
+        fields = dict(self._fixed)
+        if options.key is not None:
+            fields["key"] = options.key(arguments)
+        if options.unique is not None:
+            fields["unique"] = options.unique.of(arguments)
+        if options.limits is not None and not options.limits.static:
+            fields["asks"] = options.limits.asks(self._name, arguments)
+        return NewJob(id=job_id, task=self._name, payload=payload, **fields)
+
+    def _arguments(
+        self, visible: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Mapping[str, Any]:
+        bound = visible.bind(*args, **kwargs)  # the shape has accepted them
+        bound.apply_defaults()
+        return bound.arguments
+
+    def seal(self, codec: Codec, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """The payload of a job.
+
+        Raises:
+            PayloadTooLarge: with the headers it is over the bound.
+        """
+        return codec.seal(body, headers) if headers else codec.seal(body)
+
+
+def _fixed(name: str, options: TaskOptions) -> dict[str, Any]:
+    """The fields of a job that differ from the defaults of the record."""
+    values = {field: getattr(options, field) for field in _FIELDS}
+    values["timeout"] = options.call_timeout
+    values["retries"] = options.call_retries
+    if options.after is not None and not options.after.ids:
+        values["after"] = None  # only says what would become of it
+    return {
+        field: value for field, value in values.items() if value != getattr(_PLAIN, field)
+    }
+
+
+def _visible(fn: Any, injected: frozenset[str]) -> Signature:
+    whole = signature(fn)
+    shown: list[Parameter] = [
+        one for one in whole.parameters.values() if one.name not in injected
+    ]
+    return whole.replace(parameters=shown)
+
+
+def needed_features(options: TaskOptions) -> frozenset[Feature]:
+    """What a backend must serve for these options."""
+    needs = {
+        Feature.UNIQUE: options.unique is not None,
+        Feature.KEYS: options.key is not None or options.limits is not None,
+        Feature.AFTER: options.after is not None and bool(options.after.ids),
+        Feature.PRIORITY: options.priority != 0,
+        Feature.DELAY: options.due is not None,
+    }
+    return frozenset(feature for feature, needed in needs.items() if needed)
+
+
+def check_features(needs: frozenset[Feature], backend: Backend, task: str) -> None:
+    """Return when a backend serves what a task needs.
+
+    Raises:
+        Unsupported: naming the backend and the feature.
+    """
+    missing = needs - backend.features
+    if missing:
+        feature = min(missing)
+        raise Unsupported(
+            f"{backend.url} does not serve {feature.value!r}, which task {task!r} needs; take the "
+            "option away or use another backend",
+            backend=backend.url,
+            feature=feature.value,
+        )

@@ -1,0 +1,386 @@
+"""Readers of the options of a task: from what a user writes to fields of ``TaskOptions``."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from treadle.backends.common.names import check_queue
+from treadle.durations import seconds, timestamp
+from treadle.errors import InvalidOption, Unsupported
+from treadle.keys import key_rule
+from treadle.options import Facts, TaskOptions, UniqueRule
+from treadle.policies.limitset import LimitSet
+from treadle.policies.retry import Retry
+from treadle.policies.timeout import Timeout
+from treadle.records import After, At, In, Keep, OnConflict, OnFailure, Scope, Unique
+
+if TYPE_CHECKING:
+    from treadle.options import _Reading
+
+__all__ = ["DECLARED", "FOR_CALLS", "check_together"]
+
+Fields = dict[str, Any]
+Reader = Callable[[Any, "_Reading"], Fields]
+_LATER = ("process", "ray")
+
+
+def _queue(value: Any, reading: _Reading) -> Fields:
+    if not isinstance(value, str):
+        raise reading.refuse("queue", value, "the name of a queue")
+    return {"queue": check_queue(value)}
+
+
+def _whole(option: str, least: int, most: float = math.inf) -> Reader:
+    """A reader of whole numbers between two bounds."""
+
+    def read(value: Any, reading: _Reading) -> Fields:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            bounds = f"from {least}" + ("" if most == math.inf else f" to {most}")
+            raise reading.refuse(option, value, f"a whole number {bounds}")
+        return {option: value}
+
+    return read
+
+
+def _flag(option: str) -> Reader:
+    def read(value: Any, reading: _Reading) -> Fields:
+        if not isinstance(value, bool):
+            raise reading.refuse(option, value, "True or False")
+        return {option: value}
+
+    return read
+
+
+def _retry(value: Any, _reading: _Reading) -> Fields:
+    return {"retry": Retry.of(value)}
+
+
+def _call_retry(value: Any, reading: _Reading) -> Fields:
+    if value is None:
+        return {"call_retries": 0}
+    if isinstance(value, Retry):
+        raise InvalidOption(
+            f"retry for one call of task {reading.facts.task!r} is a number; "
+            "the rest of a Retry(…) belongs where the task is declared, "
+            "because a job carries only data",
+            option="retry",
+            value=value,
+        )
+    if value == math.inf:
+        return {"call_retries": -1}
+    return {"call_retries": Retry.of(value).max}
+
+
+def _timeout_seconds(value: Any, reading: _Reading) -> float | None:
+    if isinstance(value, Timeout):
+        if value.total is not None:
+            raise InvalidOption(
+                f"task {reading.facts.task!r}: a job has no total timeout; bound its attempts "
+                "with timeout=, their number with retry=, and its start with expires=",
+                option="timeout",
+                value=value,
+            )
+        return value.attempt
+    if value == math.inf:
+        return None
+    return Timeout.of(value).attempt
+
+
+def _timeout(value: Any, reading: _Reading) -> Fields:
+    return {"timeout": _timeout_seconds(value, reading)}
+
+
+def _call_timeout(value: Any, reading: _Reading) -> Fields:
+    limit = _timeout_seconds(value, reading)
+    return {"timeout": limit, "call_timeout": math.inf if limit is None else limit}
+
+
+def _expires(value: Any, reading: _Reading) -> Fields:
+    if value is None:
+        return {"expires": None}
+    if isinstance(value, datetime):
+        return {"expires": At(timestamp(value, "expires"))}
+    limit = seconds(value, "expires")
+    if limit == 0:
+        raise reading.refuse("expires", value, "above 0: the job could never start")
+    return {"expires": In(limit)}
+
+
+def _delay(value: Any, _reading: _Reading) -> Fields:
+    return {"due": None if value is None else In(seconds(value, "delay"))}
+
+
+def _run_at(value: Any, _reading: _Reading) -> Fields:
+    return {"due": None if value is None else At(timestamp(value, "run_at"))}
+
+
+def _key(value: Any, reading: _Reading) -> Fields:
+    if value is None:
+        return {"key": None}
+    facts = reading.facts
+    if value is True:
+        raise reading.refuse("key", value, "a key; name the parameters that make it")
+    rule = key_rule(value, option="key", task=facts.task, parameters=facts.parameters)
+    return {"key": rule}
+
+
+def _unique(value: Any, reading: _Reading) -> Fields:
+    facts = reading.facts
+    if value is None or value is False:
+        return {"unique": None}
+    if isinstance(value, Unique):
+        given: Mapping[str, Any] = {
+            "by": value.key,
+            "scope": value.scope,
+            "ttl": value.ttl,
+            "on_conflict": value.on_conflict,
+        }
+    elif isinstance(value, Mapping):
+        given = value
+        known = ("by", "scope", "ttl", "on_conflict")
+        for name in given:
+            if name not in known:
+                raise reading.refuse("unique", value, f"a rule: it knows {', '.join(known)}")
+    else:
+        given = {"by": value}
+    by = key_rule(
+        given.get("by", True), option="unique", task=facts.task, parameters=facts.parameters
+    )
+    ttl = given.get("ttl")
+    scope = given.get("scope", Scope.UNTIL_DONE if ttl is None else Scope.FOR)
+    rule = UniqueRule(
+        by=by,
+        scope=_member(Scope, scope, "unique scope", reading),
+        ttl=None if ttl is None else seconds(ttl, "unique ttl"),
+        on_conflict=_member(OnConflict, given.get("on_conflict", "skip"), "on_conflict", reading),
+    )
+    if (rule.scope is Scope.FOR) != bool(rule.ttl):
+        raise reading.refuse(
+            "unique", value, "a rule: the scope 'for' and a ttl above 0 go together"
+        )
+    return {"unique": rule}
+
+
+def _member(kind: type[Any], value: Any, option: str, reading: _Reading) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(repr(str(one)) for one in kind)
+        raise reading.refuse(option, value, f"one of {known}") from None
+
+
+def _limits(value: Any, reading: _Reading) -> Fields:
+    if value is None:
+        return {"limits": None}
+    limits = LimitSet.of(value)
+    limits.check(f"task {reading.facts.task!r}", reading.facts.parameters)
+    return {"limits": limits or None}
+
+
+def _after(value: Any, reading: _Reading) -> Fields:
+    several = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    ids: list[str] = []
+    for one in several:
+        job_id = one if isinstance(one, str) else getattr(one, "id", None)
+        if not isinstance(job_id, str) or not job_id:
+            raise reading.refuse("after", one, "a job or the id of one")
+        ids.append(job_id)
+    before: After | None = reading.now("after")
+    on_failure = OnFailure.FAIL if before is None else before.on_failure
+    return {"after": After(ids=tuple(ids), on_failure=on_failure)}
+
+
+def _on_failure(value: Any, reading: _Reading) -> Fields:
+    what = _member(OnFailure, value, "on_failure", reading)
+    before: After | None = reading.now("after")
+    return {"after": After(ids=() if before is None else before.ids, on_failure=what)}
+
+
+def _keep(value: Any, reading: _Reading) -> Fields:
+    if isinstance(value, Keep):
+        return {"keep": value}
+    if not isinstance(value, Mapping):
+        one = None if value is None else seconds(value, "keep")
+        return {"keep": Keep(succeeded=one, failed=one, cancelled=one)}
+    known = ("succeeded", "failed", "cancelled")
+    for state in value:
+        if state not in known:
+            raise reading.refuse("keep", value, f"by final state: {', '.join(known)}")
+    times = {
+        str(state): None if time is None else seconds(time, f"keep[{str(state)!r}]")
+        for state, time in value.items()
+    }
+    return {"keep": msgspec.structs.replace(reading.now("keep"), **times)}
+
+
+def _result_ttl(value: Any, reading: _Reading) -> Fields:
+    time = None if value is None else seconds(value, "result_ttl")
+    return {"keep": msgspec.structs.replace(reading.now("keep"), succeeded=time)}
+
+
+def _tags(value: Any, reading: _Reading) -> Fields:
+    tags = (value,) if isinstance(value, str) else tuple(value)
+    for tag in tags:
+        if not isinstance(tag, str) or not 0 < len(tag) <= 128:
+            raise reading.refuse("tags", tag, "a tag: a text of 1 to 128 characters")
+    return {"tags": tuple(dict.fromkeys((*reading.base.tags, *tags)))}
+
+
+def _meta(value: Any, reading: _Reading) -> Fields:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise reading.refuse("meta", value, "a dict with texts as keys")
+    # A copy: what the caller does with the dict later is not the job's business.
+    meta = {**reading.base.meta, **value}
+    try:
+        return {"meta": msgspec.json.decode(msgspec.json.encode(meta))}
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise reading.refuse("meta", value, f"JSON: {error}") from error
+
+
+def _text(option: str) -> Reader:
+    def read(value: Any, reading: _Reading) -> Fields:
+        if value is None and option == "flow":
+            return {option: None}
+        if not isinstance(value, str) or not 0 < len(value) <= 128:
+            raise reading.refuse(option, value, "a text of 1 to 128 characters")
+        return {option: value}
+
+    return read
+
+
+def _bound(value: Any, reading: _Reading) -> Fields:
+    return {"bound": None} if value is None else _whole("bound", 1)(value, reading)
+
+
+def _on_full(value: Any, reading: _Reading) -> Fields:
+    if value not in {"error", "wait"}:
+        raise reading.refuse("on_full", value, "'error' or 'wait'")
+    return {"waits_for_room": value == "wait"}
+
+
+def _delivery(value: Any, reading: _Reading) -> Fields:
+    if value not in {"at_least_once", "at_most_once"}:
+        raise reading.refuse("delivery", value, "'at_least_once' or 'at_most_once'")
+    return {"at_most_once": value == "at_most_once"}
+
+
+def _mode(value: Any, reading: _Reading) -> Fields:
+    facts = reading.facts
+    if value == "thread" and facts.is_async:
+        raise InvalidOption(
+            f"task {facts.task!r} is 'async def' and cannot run in mode='thread'; "
+            "leave the mode away, or make it a plain function",
+            option="mode",
+            value=value,
+        )
+    if value in {"asyncio", "thread"}:
+        return {"mode": value}
+    if value == "sync":
+        raise Unsupported(
+            f"task {facts.task!r}: jobs cannot run in mode='sync', which would stop the foreman "
+            "while they do; use 'thread', or an eager app in tests: Treadle(eager=True)",
+            backend="",
+            feature="mode='sync'",
+        )
+    if value in _LATER:
+        raise Unsupported(
+            f"task {facts.task!r}: mode={value!r} is not available for jobs in this version; "
+            "'asyncio' and 'thread' are, and 'treadle run --processes N' uses more cores",
+            backend="",
+            feature=f"mode={value!r}",
+        )
+    raise reading.refuse("mode", value, "'asyncio' or 'thread'")
+
+
+def _worker(value: Any, reading: _Reading) -> Fields:
+    raise Unsupported(
+        f"task {reading.facts.task!r}: worker= is not available for jobs in this version; "
+        "keep state with Depends(…, scope='foreman')",
+        backend="",
+        feature="worker",
+    )
+
+
+def _errors(value: Any, reading: _Reading) -> Fields:
+    kinds = (value,) if inspect.isclass(value) else tuple(value)
+    for kind in kinds:
+        if not inspect.isclass(kind) or not issubclass(kind, BaseException):
+            raise reading.refuse("errors", kind, "an exception class")
+    return {"errors": kinds}
+
+
+_COMMON: dict[str, Reader] = {
+    "queue": _queue,
+    "priority": _whole("priority", -100, 100),
+    "retry": _retry,
+    "timeout": _timeout,
+    "expires": _expires,
+    "delay": _delay,
+    "key": _key,
+    "key_slots": _whole("key_slots", 1),
+    "ordered": _flag("ordered"),
+    "unique": _unique,
+    "limits": _limits,
+    "on_failure": _on_failure,
+    "keep": _keep,
+    "result_ttl": _result_ttl,
+    "tags": _tags,
+    "meta": _meta,
+    "max_crashes": _whole("max_crashes", 1),
+    "bound": _bound,
+    "on_full": _on_full,
+}
+
+DECLARED: dict[str, Reader] = {
+    "name": lambda _value, _reading: {},  # read before the options are
+    **_COMMON,
+    "delivery": _delivery,
+    "mode": _mode,
+    "worker": _worker,
+    "errors": _errors,
+}
+"""What can be declared."""
+
+FOR_CALLS: dict[str, Reader] = {
+    **_COMMON,
+    "retry": _call_retry,
+    "timeout": _call_timeout,
+    "run_at": _run_at,
+    "after": _after,
+    "flow": _text("flow"),
+    "id": _text("id"),
+}
+"""What can be set for one call."""
+
+
+def check_together(facts: Facts, given: Mapping[str, Any], options: TaskOptions) -> None:
+    """Refuse options that exclude each other.
+
+    Raises:
+        InvalidOption: naming both.
+    """
+    name = facts.task
+
+    def clash(option: str, text: str) -> InvalidOption:
+        return InvalidOption(f"task {name!r}: {text}", option=option, value=given.get(option))
+
+    if given.get("delay") is not None and given.get("run_at") is not None:
+        raise clash("run_at", "delay= and run_at= both say when to start; give one of them")
+    retries = options.retry.max if options.call_retries is None else options.call_retries
+    if options.at_most_once and retries != 0:
+        raise clash(
+            "retry",
+            "delivery='at_most_once' and retry= exclude each other: a second attempt is a "
+            "second delivery",
+        )
+    if options.key is None and (options.ordered or options.key_slots != 1):
+        option = "ordered" if options.ordered else "key_slots"
+        raise clash(option, f"{option}= needs key=, which says what is ordered or counted")
+    if options.waits_for_room and options.bound is None:
+        raise clash("on_full", "on_full='wait' needs bound=, the number of jobs to wait at")

@@ -1,0 +1,178 @@
+"""Jobs on their way to the store: together when they come together, again when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from treadle.clock import Clock
+from treadle.errors import BackendUnavailable, OutcomeUnknown
+from treadle.ids import Chance
+from treadle.logs import get_logger
+from treadle.records import NewJob, Pushed
+
+if TYPE_CHECKING:
+    from treadle.ports import Backend
+
+__all__ = ["Outbox", "Repeats"]
+
+_log = get_logger("treadle.enqueue")
+_MOST = 1000
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+
+
+class Repeats:
+    """Pushes jobs until the store answers, or gives up.
+
+    A reply can get lost, so a push is repeated with the same ids, which the store knows again.
+    It remembers them for ``request_ttl``; after that a repeat could make a job twice.
+
+    Args:
+        ready: gives the open backend.
+        clock, chance: pace the repeats.
+        patience: seconds after the first push during which it is repeated.
+    """
+
+    def __init__(
+        self,
+        ready: Callable[[], Awaitable[Backend]],
+        *,
+        clock: Clock,
+        chance: Chance,
+        patience: float,
+    ) -> None:
+        self._ready = ready
+        self._clock = clock
+        self._chance = chance
+        self._patience = patience
+
+    async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        """The answers of the store, in order.
+
+        Raises:
+            BackendUnavailable: it could not be opened: nothing was sent.
+            OutcomeUnknown: it did not answer within the patience.
+        """
+        backend = await self._ready()
+        began = self._clock.monotonic()
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await backend.push(jobs)
+            except BackendUnavailable as error:
+                delay = pause * self._chance.uniform(0.5, 1.0)
+                if self._clock.monotonic() + delay - began > self._patience:
+                    raise _unknown(jobs, self._patience) from error
+                if pause == _FIRST_PAUSE:
+                    _log.warning("enqueue.repeated", jobs=len(jobs), error=str(error))
+            await self._clock.sleep(delay)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _unknown(jobs: Sequence[NewJob], patience: float) -> OutcomeUnknown:
+    first = jobs[0].id
+    more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+    return OutcomeUnknown(
+        f"the store did not answer for {patience:g} s; whether job {first}{more} was accepted is "
+        "not known. Look it up with app.job(id), or enqueue again with the same id: "
+        "task.options(id=…)",
+        job_id=first,
+    )
+
+
+class Outbox:
+    """Sends the jobs of one event loop whenever the store is free.
+
+    What is enqueued while the store is busy goes together in the next push; a job alone goes
+    at once, in the task of its caller. There is no timer.
+    """
+
+    def __init__(self, repeats: Repeats) -> None:
+        self._repeats = repeats
+        self._busy = False
+        self._waiting: list[_Parcel] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        """The answers of the store, in order."""
+        if self._busy:
+            parcel = _Parcel(jobs)
+            self._waiting.append(parcel)
+            return await parcel.answer
+        self._busy = True
+        try:
+            return await self._repeats.push(jobs)
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._waiting:
+            self._sender = asyncio.get_running_loop().create_task(self._send())
+        else:
+            self._busy = False
+
+    async def _send(self) -> None:
+        sending: list[_Parcel] = []
+        try:
+            while self._waiting:
+                sending = self._take()
+                await self._push(sending)
+        finally:
+            for parcel in (*sending, *self._waiting):
+                parcel.answer.cancel()  # only when the loop is being torn down
+            self._waiting.clear()
+            self._busy = False
+
+    def _take(self) -> list[_Parcel]:
+        """Parcels for one push. Whoever was cancelled while waiting is left out."""
+        taken: list[_Parcel] = []
+        size = index = 0
+        for index, parcel in enumerate(self._waiting, 1):  # noqa: B007
+            if not parcel.answer.done():
+                taken.append(parcel)
+                size += len(parcel.jobs)
+            if size >= _MOST:
+                break
+        del self._waiting[:index]
+        return taken
+
+    async def _push(self, parcels: list[_Parcel]) -> None:
+        try:
+            answers = await self._repeats.push([job for one in parcels for job in one.jobs])
+        except Exception as error:  # noqa: BLE001 - each caller gets it
+            if len(parcels) > 1 and not isinstance(error, OutcomeUnknown):
+                # One may be the reason: the others must not pay for it.
+                for parcel in parcels:
+                    await self._push([parcel])
+                return
+            for parcel in parcels:
+                parcel.fail(error)
+            return
+        at = 0
+        for parcel in parcels:
+            parcel.succeed(answers[at : at + len(parcel.jobs)])
+            at += len(parcel.jobs)
+
+
+class _Parcel:
+    """Jobs of one caller, who waits for the answer."""
+
+    __slots__ = ("answer", "jobs")
+
+    def __init__(self, jobs: Sequence[NewJob]) -> None:
+        self.jobs = jobs
+        self.answer: asyncio.Future[Sequence[Pushed]] = asyncio.get_running_loop().create_future()
+
+    def succeed(self, answers: Sequence[Pushed]) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answers)
+
+    def fail(self, error: Exception) -> None:
+        if self.answer.done():
+            return
+        if isinstance(error, OutcomeUnknown):
+            mine = OutcomeUnknown(str(error), job_id=self.jobs[0].id)
+            mine.__cause__ = error.__cause__
+            error = mine
+        self.answer.set_exception(error)

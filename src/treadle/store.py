@@ -1,0 +1,124 @@
+"""The backend of an app while one URL holds: opened when needed, once per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from treadle.clock import Clock
+from treadle.ids import Ids
+from treadle.loopthread import LoopThread
+from treadle.sending import Outbox, Repeats
+
+if TYPE_CHECKING:
+    from treadle.ports import Backend
+
+__all__ = ["Eager", "Store"]
+
+T = TypeVar("T")
+
+
+class Eager(Protocol):
+    """Runs jobs in the process that enqueues them, before the enqueue returns."""
+
+    async def drain(self, job_ids: Sequence[str]) -> None:
+        """Run what can run, until these jobs have ended or cannot run now."""
+        ...
+
+    def call(self, background: LoopThread, verb: Coroutine[Any, Any, T]) -> T:
+        """Carry out a blocking verb; plain functions of tasks run in this thread."""
+        ...
+
+
+class Store:
+    """Where the jobs of an app live.
+
+    Args:
+        url: of the backend.
+        open: gives the backend of the URL, not yet connected.
+        clock, ids: of the app.
+        patience: seconds for which an enqueue is repeated.
+        eager: runs jobs where they are enqueued.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        open: Callable[[str], Backend],  # noqa: A002 - what it does
+        *,
+        clock: Clock,
+        ids: Ids,
+        patience: float,
+        eager: Eager | None = None,
+    ) -> None:
+        self.url = url
+        self.eager = eager
+        self._open = open
+        self._lock = threading.Lock()
+        self._backend: Backend | None = None
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._repeats = Repeats(self.ready, clock=clock, chance=ids.chance, patience=patience)
+
+    def backend(self) -> Backend:
+        """The backend, made at the first call. It may not be connected yet."""
+        backend = self._backend
+        if backend is None:
+            with self._lock:
+                backend = self._backend
+                if backend is None:
+                    backend = self._backend = self._open(self.url)
+        return backend
+
+    async def ready(self) -> Backend:
+        """The backend, connected for the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop in self._loops:
+            return self.backend()
+        backend = self.backend()
+        await backend.open()
+        self._loops.setdefault(loop, Outbox(self._repeats))
+        return backend
+
+    async def outbox(self) -> Outbox:
+        """What sends the jobs that are enqueued in the running loop."""
+        box = self._loops.get(asyncio.get_running_loop())
+        if box is None:
+            await self.ready()
+            box = self._loops[asyncio.get_running_loop()]
+        return box
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a backend was made."""
+        return self._backend is not None
+
+    async def aclose(self) -> None:
+        """Close the client of the running loop."""
+        if self._backend is not None and self._loops.pop(asyncio.get_running_loop(), None):
+            await self._backend.aclose()
+
+    def close(self) -> None:
+        """Close the backend and every client of it."""
+        with self._lock:
+            backend, self._backend = self._backend, None
+            self._loops.clear()
+        if backend is not None:
+            backend.close()
+
+    def forget(self) -> None:
+        """In a forked child: what is open is the parent's."""
+        self._lock = threading.Lock()
+        with contextlib.suppress(RuntimeError):
+            self._loops.clear()
+        _of_parents.append(self._backend)
+        self._backend = None
+
+
+_of_parents: list[Backend | None] = []
+"""Backends of the parent, kept in a forked child: closing them would close the parent's."""
