@@ -13,6 +13,7 @@
     ├── PayloadError               a value cannot travel                        (ValueError)
     │   ├── NotEncodable           no encoding, or it does not fit the annotation
     │   ├── NotDecodable           stored bytes do not fit the annotation
+    │   │   └── NewerFormat        a newer version of the library wrote them
     │   ├── PayloadTooLarge        more than ``max_payload`` bytes
     │   └── SignatureInvalid       unsigned, forged, or signed with an unknown key
     ├── EnqueueError               a job was not accepted
@@ -78,6 +79,7 @@ __all__ = [
     "JobNotFound",
     "LeaseLost",
     "LimitTimeout",
+    "NewerFormat",
     "NotDecodable",
     "NotEncodable",
     "NotOpen",
@@ -167,6 +169,13 @@ class NotEncodable(PayloadError):
 
 class NotDecodable(PayloadError):
     """Stored bytes do not fit the annotation they are read against."""
+
+
+class NewerFormat(NotDecodable):
+    """A newer version of the library wrote the bytes. Attributes: ``version``, ``known``."""
+
+    version: int
+    known: int
 
 
 class PayloadTooLarge(PayloadError):
