@@ -7,9 +7,9 @@ from treadle.ports import Backend
 from treadle.records import FINAL, JobRecord, JobState
 from treadle.why.reasons import BLOCKERS, moment
 from treadle.why.records import Blocker, Kind, Why
-from treadle.why.scene import Scene, foremen, rules, survey
+from treadle.why.scene import Scene, foremen, missing, rules, survey
 
-__all__ = ["Blocker", "Kind", "Why", "foremen", "rules", "why"]
+__all__ = ["Blocker", "Kind", "Why", "foremen", "missing", "rules", "why"]
 
 
 async def why(backend: Backend, job_id: str, clock: Clock) -> Why:

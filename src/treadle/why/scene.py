@@ -12,7 +12,7 @@ from treadle.errors import JobNotFound
 from treadle.ports import QUEUE_CELL, SESSION_CELL, Backend, Gone, Query, QueueRule
 from treadle.records import Hold, JobRecord, JobState, SessionInfo
 
-__all__ = ["SHOWN", "Scene", "foremen", "rules", "survey"]
+__all__ = ["SHOWN", "Scene", "foremen", "missing", "rules", "survey"]
 
 SHOWN = 10
 """Jobs that an answer names."""
@@ -52,7 +52,7 @@ async def survey(backend: Backend, job_id: str, clock: Clock) -> Scene:
     """
     page = await backend.find(Query(ids=(job_id,), counts=True))
     if not page.records:
-        raise JobNotFound(_missing(job_id, page.gone.get(job_id)), job_id=job_id)
+        raise JobNotFound(missing(job_id, page.gone.get(job_id)), job_id=job_id)
     record = page.records[0]
     queue = record.spec.queue
     return Scene(
@@ -83,7 +83,8 @@ async def foremen(backend: Backend, clock: Clock) -> tuple[SessionInfo, ...]:
     return tuple(sorted(present, key=lambda one: (one.name, one.pid)))
 
 
-def _missing(job_id: str, gone: Gone | None) -> str:
+def missing(job_id: str, gone: Gone | None) -> str:
+    """What to say of a job that is not there."""
     if gone is None:
         return f"no job {job_id!r} in this store: it was never here, or is no longer kept"
     if gone.pushed.of is not None:

@@ -1,0 +1,16 @@
+"""The command line: ``treadle``, also ``python -m treadle``."""
+
+from __future__ import annotations
+
+from treadle.cli import config, jobs, queues, why
+from treadle.cli.root import root
+
+__all__ = ["COMMANDS", "main", "root"]
+
+COMMANDS = (jobs, queues, why, config)
+"""The modules whose import adds commands to the root."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    root(prog_name="treadle")

@@ -1,0 +1,122 @@
+"""What commands print: tables for people, plain columns for pipes, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Output", "clean", "complain"]
+
+_STYLES = {
+    "queued": "cyan",
+    "scheduled": "blue",
+    "waiting": "magenta",
+    "running": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+}
+# What a terminal would obey must not come from a job; tabs and line ends may.
+_CONTROL = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
+}
+
+
+def clean(text: object) -> str:
+    """Text that a terminal shows and does not obey."""
+    return str(text).translate(_CONTROL)
+
+
+class Output:
+    """Where a command prints, and how.
+
+    Args:
+        json: print JSON; everything meant for people is left out.
+    """
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+        self.console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+        # A terminal: colours, folding, live displays. Else plain lines of any length.
+        self.lively = self.console.is_terminal and not json
+
+    def data(self, value: object) -> None:
+        """One JSON document, on one line."""
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+    def line(self, text: object = "", style: str | None = None) -> None:
+        """A line for people. Not folded, so that what is in it can be copied."""
+        if self.json:
+            return
+        if self.lively:
+            self.console.print(Text(clean(text), style=style or ""), soft_wrap=True)
+        else:
+            sys.stdout.write(clean(text) + "\n")
+
+    def text(self, text: object, *, indent: int = 0) -> None:
+        """A paragraph for people, folded at the width of a terminal."""
+        if self.lively and not self.json:
+            from rich.padding import Padding
+
+            self.console.print(Padding(Text(clean(text)), (0, 0, 0, indent)))
+        else:
+            self.line(" " * indent + clean(text))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Rows under headings. The first column is never folded, because it holds names."""
+        cells = [[clean(cell) for cell in row] for row in rows]
+        if self.json:
+            return
+        if self.lively:
+            self._rich_table(columns, cells)
+        else:
+            self._plain_table(columns, cells)
+
+    def _rich_table(self, columns: Sequence[str], rows: list[list[str]]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for position, column in enumerate(columns):
+            numbers = bool(rows) and all(_is_number(row[position]) for row in rows)
+            table.add_column(
+                column,
+                no_wrap=position == 0,
+                overflow="fold",
+                justify="right" if numbers else "left",
+            )
+        for row in rows:
+            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        self.console.print(table)
+
+    def _plain_table(self, columns: Sequence[str], rows: list[list[str]]) -> None:
+        flat = [[cell.replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]
+        lines = [list(columns), *flat]
+        widths = [max(len(line[at]) for line in lines) for at in range(len(columns))]
+        for row in lines:
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+    def facts(self, facts: Sequence[tuple[str, Any]]) -> None:
+        """Names with their values, one a line; empty values are left out."""
+        shown = [(name, clean(value)) for name, value in facts if value not in (None, "", (), {})]
+        if self.json or not shown:
+            return
+        width = max(len(name) for name, _ in shown)
+        for name, value in shown:
+            self.line(f"{name.ljust(width)}  {value}")
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").removesuffix("%").isdigit() or text == "-"
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    sys.stderr.write(clean(text) + "\n")

@@ -1,0 +1,207 @@
+"""``treadle queues``: list, pause, resume, purge."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from treadle.backends.common.names import Matcher, check_queue, covers
+from treadle.cli import filters
+from treadle.cli.bulk import Verb, change
+from treadle.cli.filters import Filter
+from treadle.cli.options import AppOption, DryRun, Json, Url, Yes
+from treadle.cli.output import Output
+from treadle.cli.root import group
+from treadle.cli.stores import Store, on_store
+from treadle.cli.times import iso, local
+from treadle.durations import seconds
+from treadle.errors import BackendError
+from treadle.events import Event
+from treadle.ports import QUEUE_CELL, Delete, Query, QueueRule, Write
+from treadle.records import JobState, SessionInfo
+from treadle.why import foremen, rules
+
+__all__: list[str] = []
+
+queues = group("queues", "Look at queues, pause and empty them.")
+Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue, with those below it.")]
+_IDLE = (JobState.WAITING, JobState.SCHEDULED, JobState.QUEUED)
+_TRIES = 20  # at a cell that others write too
+
+
+@queues.command("list")
+def list_queues(url: Url = None, app: AppOption = None, json: Json = False) -> None:
+    """List the queues with their jobs by state, pauses, and the foremen that serve them."""
+    out = Output(json=json)
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        page = await store.backend.find(Query(limit=1, counts=True))
+        ruled = await rules(store.backend, ("*",))
+        present = await foremen(store.backend, store.clock)
+        names = sorted({*page.counts, *ruled})
+        now = store.clock.now()
+        return [_view(name, page.counts.get(name, {}), ruled, present, now) for name in names]
+
+    views = on_store(work, url, app)
+    if json:
+        out.data(views)
+    elif not views:
+        out.line("no queues: nothing has been enqueued")
+    else:
+        out.table(
+            ["queue", *JobState, "foremen", "paused"],
+            [
+                (one["queue"], *(f"{one['jobs'][state]:,}" for state in JobState),
+                 len(one["foremen"]), _pause(one))
+                for one in views
+            ],
+        )  # fmt: skip
+
+
+def _view(
+    name: str,
+    counts: Mapping[JobState, int],
+    ruled: Mapping[str, QueueRule],
+    present: tuple[SessionInfo, ...],
+    now: float,
+) -> dict[str, Any]:
+    paused = [
+        (ruler, rule)
+        for ruler, rule in sorted(ruled.items(), reverse=True)
+        if covers(ruler, name) and rule.paused and (rule.until is None or rule.until > now)
+    ]
+    by, rule = paused[0] if paused else (None, QueueRule())
+    own = ruled.get(name, QueueRule())
+    return {
+        "queue": name,
+        "jobs": {state: counts.get(state, 0) for state in JobState},
+        "paused": bool(paused),
+        # The queue whose pause holds: this one or one above it.
+        "paused_by_queue": by,
+        "paused_by": rule.by or None,
+        "paused_reason": rule.reason or None,
+        "paused_since": iso(rule.since),
+        "paused_until": iso(rule.until),
+        "max_running": own.max_running,
+        "foremen": [
+            one.name for one in present if Matcher(one.queues, one.exclude).place(name) is not None
+        ],
+    }
+
+
+def _pause(view: dict[str, Any]) -> str:
+    if not view["paused"]:
+        return "-"
+    above = f"with {view['paused_by_queue']}" if view["paused_by_queue"] != view["queue"] else "yes"
+    by = f", by {view['paused_by']}" if view["paused_by"] else ""
+    return above + by + (f": {view['paused_reason']}" if view["paused_reason"] else "")
+
+
+@queues.command("pause")
+def pause(
+    queue: Name,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="Shown by `why` and lists.")] = "",
+    lasting: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="Resume by itself after 30m, 2h.")
+    ] = None,
+    url: Url = None,
+    app: AppOption = None,
+    json: Json = False,
+) -> None:
+    """Stop handing out the jobs of a queue. Running jobs go on; new ones are accepted."""
+    out = Output(json=json)
+    check_queue(queue)
+    length = seconds(lasting, "--for") if lasting is not None else None
+
+    async def work(store: Store) -> QueueRule:
+        now = store.clock.now()
+        return await _rewrite(
+            store,
+            queue,
+            paused=True,
+            reason=reason,
+            by=f"{_user()}@{socket.gethostname()}",
+            since=now,
+            until=None if length is None else now + length,
+        )
+
+    rule = on_store(work, url, app)
+    if json:
+        out.data({"queue": queue, "paused": True, "until": iso(rule.until)})
+    until = f" until {local(rule.until)}" if rule.until else ""
+    out.line(f"queue {queue!r} is paused{until}; running jobs go on")
+
+
+@queues.command("resume")
+def resume(queue: Name, url: Url = None, app: AppOption = None, json: Json = False) -> None:
+    """Hand out the jobs of a queue again."""
+    out = Output(json=json)
+    check_queue(queue)
+
+    async def work(store: Store) -> list[str]:
+        await _rewrite(store, queue, paused=False, reason="", by="", since=None, until=None)
+        now = store.clock.now()
+        return [
+            name
+            for name, rule in (await rules(store.backend, ("*",))).items()
+            if name != queue
+            and covers(name, queue)
+            and rule.paused
+            and (rule.until is None or rule.until > now)
+        ]
+
+    above = on_store(work, url, app)
+    if json:
+        out.data({"queue": queue, "paused": bool(above), "paused_by_queue": above})
+    if above:
+        out.line(f"queue {queue!r} is resumed, but still paused with {', '.join(above)}")
+    else:
+        out.line(f"queue {queue!r} is resumed")
+
+
+async def _rewrite(store: Store, queue: str, **changes: Any) -> QueueRule:
+    """Change the rule of a queue, whoever else does at the same time, and tell observers."""
+    cell_key = QUEUE_CELL + queue
+    for _ in range(_TRIES):
+        cell = (await store.backend.read([cell_key])).get(cell_key)
+        old = msgspec.msgpack.decode(cell.value, type=QueueRule) if cell else QueueRule()
+        rule = msgspec.structs.replace(old, **changes)
+        value = None if rule == QueueRule() else msgspec.msgpack.encode(rule)
+        write = Write(key=cell_key, value=value, expect=cell.version if cell else 0)
+        if (value is None and cell is None) or await store.backend.write([write]):
+            name = "queue.paused" if rule.paused else "queue.resumed"
+            data = {"reason": rule.reason, "by": rule.by}
+            event = Event(name=name, at=store.clock.now(), queue=queue, data=data)
+            await store.backend.publish([event])
+            return rule
+    raise BackendError(f"the rule of queue {queue!r} was changed by others {_TRIES} times in a row")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # an account without a name, as in containers
+        return "somebody"
+
+
+@queues.command("purge")
+def purge(
+    queue: Name,
+    state: filters.State = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    url: Url = None,
+    app: AppOption = None,
+    json: Json = False,
+) -> None:
+    """Delete the jobs of a queue. Without --state: those that wait, are scheduled or queued."""
+    check_queue(queue)
+    out = Output(json=json)
+    verb = Verb(name="delete", past="deleted", change=Delete(), states=_IDLE)
+    which = Filter(queue=queue, state=state)
+    on_store(lambda store: change(store, out, verb, which, yes=yes, dry_run=dry_run), url, app)
