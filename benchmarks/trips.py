@@ -15,7 +15,9 @@ def run(scale: float) -> list[Figure]:
     """Memory and SQLite."""
     found = asyncio.run(_trips("memory://", "memory", int(2000 * scale)))
     with tempfile.TemporaryDirectory() as folder:
-        found += asyncio.run(_trips(f"sqlite:///{folder}/jobs.db", "sqlite full", int(2000 * scale)))
+        found += asyncio.run(
+            _trips(f"sqlite:///{folder}/jobs.db", "sqlite full", int(2000 * scale))
+        )
     return found
 
 

@@ -54,15 +54,15 @@ def get_logger(name: str = "treadle", **bound: Any) -> Logger:
     return logger
 
 
-def configure(*, level: str = "info", format: str = "console") -> None:
+def configure(*, level: str = "info", layout: str = "console") -> None:
     """Log to standard error, for programs whose purpose is a foreman.
 
     Args:
         level: the lowest level to show.
-        format: ``console``, a readable line, or ``json``, one object a line.
+        layout: ``console``, a readable line, or ``json``, one object a line.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if format == "json" else _Line())
+    handler.setFormatter(_Json() if layout == "json" else _Line())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

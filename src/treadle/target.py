@@ -100,9 +100,7 @@ def _no_module(name: str) -> str:
 
 
 def _no_attribute(module: ModuleType, name: str, attribute: str) -> str:
-    apps = sorted(
-        key for key, value in vars(module).items() if type(value).__name__ == "Treadle"
-    )
+    apps = sorted(key for key, value in vars(module).items() if type(value).__name__ == "Treadle")
     text = f"module {name!r} has no attribute {attribute!r}"
     if apps:
         return f"{text}; its apps are: {', '.join(f'{name}:{app}' for app in apps)}"

@@ -14,6 +14,7 @@ from treadle.foreman.settler import Settler
 from treadle.foreman.tally import Tally
 from treadle.logs import get_logger
 from treadle.policies.breaker import Outcome, Pass
+from treadle.policies.drive import Ended as AttemptEnd
 from treadle.policies.drive import Step, verdict
 from treadle.pools.place import Call, Ended, Place
 from treadle.ports import Settlement
@@ -96,9 +97,7 @@ class Attempts:
         """A job was asked to end: see that it does, whatever its code does with the request."""
         if job.timer is not None:
             job.timer.cancel()
-        job.timer = self._core.clock.call_later(
-            self._patience * 2, partial(self._give_up_on, job)
-        )
+        job.timer = self._core.clock.call_later(self._patience * 2, partial(self._give_up_on, job))
 
     def _give_up_on(self, job: Running) -> None:
         """The code swallowed the request. Its place is free again, its end no longer counts."""
@@ -128,17 +127,16 @@ class Attempts:
             self._judge(job, task, ended)
 
     def _judge(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
-        lease = job.lease
         step = verdict(
-            task.options.retry.override(lease.spec.retries),
-            ended.error,
-            tries=lease.tries,
-            crashes=lease.crashes,
-            releases=lease.releases,
-            elapsed=self._core.clock.now() - lease.created,
-            chance=self._core.ids.chance,
-            unsendable=ended.unsendable,
-            at_most_once=lease.spec.at_most_once,
+            task.options.retry,
+            AttemptEnd(
+                lease=job.lease,
+                now=self._core.clock.now(),
+                error=ended.error,
+                ending=job.ending,
+                cause=Cause.RESULT if ended.unsendable else None,
+            ),
+            self._core.ids.chance,
         )
         self._judged(job, step.outcome, step)
         self._put(job, step.verdict, ended)
@@ -196,9 +194,7 @@ class SetAside:
         self._core = core
         self._grace = grace
 
-    def verdict(
-        self, lease: Lease, reason: str, error: BaseException | None = None
-    ) -> Verdict:
+    def verdict(self, lease: Lease, reason: str, error: BaseException | None = None) -> Verdict:
         """``Released`` with a delay, or ``Failed`` once the grace is over."""
         from treadle.faults import capture
 
@@ -209,4 +205,3 @@ class SetAside:
             return Failed(cause=Cause.UNKNOWN_TASK)
         delay = min(300.0, 10.0 * 2.0 ** min(lease.releases, 10))
         return Released(delay=delay, reason=reason)
-

@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import msgspec
 from treadle.foreman.foreman import Foreman
 from treadle.foreman.page import Page
 from treadle.foreman.serve import serve
+from treadle.logs import configure
 from treadle.target import core_of, load
 
 __all__ = ["Orders"]
@@ -49,12 +51,9 @@ def main() -> int:
     os.close(nothing)
     orders = msgspec.json.decode(pipe.readline(), type=Orders)
 
-    from treadle.logs import configure
-
-    configure(level=orders.log_level, format=orders.log_format)
-    core = core_of(load(orders.target), orders.target)
-    if orders.url is not None:
-        core.use(url=orders.url)
+    configure(level=orders.log_level, layout=orders.log_format)
+    app: Any = load(orders.target)
+    core = core_of(app, orders.target)
     page = Page(Path(orders.page))
 
     def opened(foreman: Foreman, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,16 +64,17 @@ def main() -> int:
 
         threading.Thread(target=watch, name="treadle-parent", daemon=True).start()
 
-    return asyncio.run(
-        serve(
-            core,
-            opened=opened,
-            burst=orders.burst,
-            name=orders.name,
-            page=page,
-            **orders.options,
+    with app.override(url=orders.url) if orders.url is not None else nullcontext():
+        return asyncio.run(
+            serve(
+                core,
+                opened=opened,
+                burst=orders.burst,
+                name=orders.name,
+                page=page,
+                **orders.options,
+            )
         )
-    )
 
 
 if __name__ == "__main__":

@@ -141,4 +141,3 @@ class Claimer:
         except BackendError as error:
             _log.warning("wait.failed", error=str(error))
             await self._clock.sleep(self._chance.uniform(0.0, 1.0))
-

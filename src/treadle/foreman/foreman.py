@@ -10,7 +10,6 @@ import sys
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from treadle.version import __version__
 from treadle.config import ForemanSettings, foreman_settings
 from treadle.depends import Scopes
 from treadle.errors import BackendError, NotOpen
@@ -35,6 +34,7 @@ from treadle.pools.aio import AsyncioPlace
 from treadle.pools.place import Place
 from treadle.pools.thread import ThreadPlace
 from treadle.records import SessionInfo
+from treadle.version import __version__
 
 if TYPE_CHECKING:
     from treadle.core import Core

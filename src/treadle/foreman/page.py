@@ -95,6 +95,15 @@ class Page:
             leases.append((Token(name, fence, nonce), self._map[at] == _STARTED))
         return nonce, leases
 
+    @classmethod
+    def take(cls, path: Path) -> tuple[int, list[tuple[Token, bool]]]:
+        """What the page of a dead process says. The file is removed."""
+        page = cls(path)
+        said = page.read()
+        page.close()
+        path.unlink()
+        return said
+
     def close(self) -> None:
         """Unmap."""
         self._map.close()

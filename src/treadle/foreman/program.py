@@ -10,8 +10,9 @@ from treadle.context import CURRENT, Context
 from treadle.errors import PayloadError
 from treadle.failpoints import failpoint
 from treadle.middleware import compose
+from treadle.policies.match import AttemptInfo
 from treadle.pools.place import Call, Channel, Ended, Invoke
-from treadle.records import Lease, NewJob
+from treadle.records import Lease
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -63,7 +64,7 @@ class JobProgram:
         # its attempt and not of the foreman.
         except BaseException as error:  # noqa: BLE001
             return _raised(error, channel)
-        return _returned(task, self._core, value, tuple(context.follow_ups))
+        return _returned(task, self._core, value, context)
 
     async def _surrounded(
         self,
@@ -107,19 +108,26 @@ def _raised(error: BaseException, channel: Channel) -> Ended:
     return Ended(error=error)
 
 
-def _returned(
-    task: Task[..., Any], core: Core, value: Any, follow_ups: tuple[NewJob, ...]
-) -> Ended:
+def _returned(task: Task[..., Any], core: Core, value: Any, context: Context) -> Ended:
     """The success of an attempt. ``None`` is not stored: no result reads as ``None``."""
-    until = task.options.retry.until
+    retry = task.options.retry
     try:
-        if until:
-            task.options.retry.check(value)
+        if retry.until:
+            rejected = retry.rejects(value, _info(core, context))
+            if rejected is not None:
+                return Ended(error=rejected)
+        follow_ups = tuple(context.follow_ups)
         if value is None:
             return Ended(follow_ups=follow_ups)
         sealed = core.codec.seal(task.shape.encode_result(value))
     except PayloadError as error:
         return Ended(error=error, unsendable=True)
-    except Exception as error:
-        return Ended(error=error)
     return Ended(result=sealed, follow_ups=follow_ups)
+
+
+def _info(core: Core, context: Context) -> AttemptInfo:
+    return AttemptInfo(
+        attempt=context.attempt,
+        elapsed=core.clock.now() - context.enqueued_at.timestamp(),
+        task=context.task_name,
+    )

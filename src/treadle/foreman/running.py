@@ -28,9 +28,7 @@ class Running:
         "settled", "task", "timer", "token",
     )  # fmt: skip
 
-    def __init__(
-        self, lease: Lease, held_until: float, leave: Pass, foreman: Noticed
-    ) -> None:
+    def __init__(self, lease: Lease, held_until: float, leave: Pass, foreman: Noticed) -> None:
         self.lease = lease
         # Handed back to the breaker with the outcome.
         self.leave = leave

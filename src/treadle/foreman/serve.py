@@ -62,7 +62,7 @@ def _signals(loop: asyncio.AbstractEventLoop, foreman: Foreman) -> Any:
         task.add_done_callback(stops.discard)
 
     watched: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, stop, number)
             watched.append(number)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-
 from treadle.config import foreman_settings
 from treadle.errors import BackendError
 from treadle.foreman.child import Orders
@@ -41,8 +40,8 @@ class Supervisor:
 
     A death is reported to the store at once: the shared page of the dead process tells which jobs
     had started, so that only those are blamed, and all of its jobs run again without waiting for
-    the leases to lapse. A process that keeps dying is restarted with growing pauses. ``Quit`` in one
-    stops all.
+    the leases to lapse. A process that keeps dying is restarted with growing pauses. ``Quit`` in
+    one stops all.
 
     Args:
         core: of the app, for the store and the clock.
@@ -157,10 +156,7 @@ class Supervisor:
 
     async def _report(self, page: Path, status: int) -> None:
         """Tell the store what a process held when it died."""
-        report = Page(page)
-        nonce, leases = report.read()
-        report.close()
-        page.unlink()
+        nonce, leases = Page.take(page)
         if nonce == 0 or (status in (0, QUIT, RECYCLED) and not leases):
             return
         session = Session(nonce=nonce, info=SessionInfo(name="", pid=0))
@@ -208,7 +204,7 @@ class Supervisor:
     @contextlib.contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Any:
         watched: list[int] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (int(signal.SIGTERM), int(signal.SIGINT)):
             with contextlib.suppress(NotImplementedError, ValueError):
                 loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
                 watched.append(number)

@@ -13,9 +13,9 @@ class Turns:
     """Queues in the order given, or by weight.
 
     Without weights each claim names the queues in the order given, so that an earlier one always
-    goes first. With weights, each claim begins with the queue whose turn it is: smooth weighted round robin
-    (as in nginx), which spreads the turns of a heavy queue evenly among those of the others. The
-    rest follow, so that no place stays empty.
+    goes first. With weights, each claim begins with the queue whose turn it is: smooth weighted
+    round robin (as in nginx), which spreads the turns of a heavy queue evenly among those of the
+    others. The rest follow, so that no place stays empty.
 
     Args:
         queues: names, each with an optional weight: ``("mail:5", "reports")``.

@@ -20,8 +20,8 @@ _FRAMES = 12
 class Watchdog:
     """Looks from another thread whether an event loop still turns.
 
-    Made on the loop that it watches. Each look asks the loop for a sign of life; one that does not come
-    within ``patience`` seconds is logged once, with the stack of the loop's thread at that moment.
+    Made on the loop that it watches. Each look asks the loop for a sign of life; one that does not
+    come within ``patience`` seconds is logged once, with the stack of the loop's thread then.
 
     Args:
         clock: measures the silence.

@@ -77,9 +77,7 @@ class ThreadPlace:
     async def _noticed(self, work: _Work) -> bool:
         """Whether the code ended by itself within the patience. A second request cuts it short."""
         over = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(
-            self._patience, lambda: over.done() or over.set_result(None)
-        )
+        timer = self._clock.call_later(self._patience, over.cancel)
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({over, work.future}, return_when=asyncio.FIRST_COMPLETED)
         timer.cancel()
