@@ -1,7 +1,7 @@
 """``make bench``: what Treadle costs, with product defaults, one table from one run.
 
-``python -m benchmarks [--quick] [--only NAME …] [--json FILE]``. Figures hold only against each other, on
-one machine and in one run.
+``python -m benchmarks [--quick] [--only NAME …] [--json FILE]``. Figures hold only against each
+other, on one machine and in one run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A foreman process under a supervisor: ``python -m treadle.foreman.child``.
 
-Its orders come as one line of JSON on standard input, because a command line can be read by every user
-of the machine and a URL may hold a password. The pipe stays open as long as the supervisor lives; its end
-tells the child to stop, so that a supervisor that is killed leaves no orphans.
+Its orders come as one line of JSON on standard input, because a command line can be read by every
+user of the machine and a URL may hold a password. The pipe stays open as long as the supervisor
+lives; its end tells the child to stop, so that a supervisor that is killed leaves no orphans.
 """
 
 from __future__ import annotations

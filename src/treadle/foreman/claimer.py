@@ -39,8 +39,8 @@ class Claimer:
         session: who asks.
         turns: the queues, in the order of each claim.
         lease: seconds.
-        suspect_every: seconds after which a foreman that is told of waiting suspects stops claiming, so
-            that it comes to hold nothing and can be given one.
+        suspect_every: seconds after which a foreman that is told of waiting suspects stops
+            claiming, so that it comes to hold nothing and can be given one.
     """
 
     def __init__(

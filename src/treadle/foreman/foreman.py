@@ -158,8 +158,14 @@ class Foreman(Noticed):
             watchdog=Watchdog(core.clock, patience=1.0, blocked=self._blocked),
         )
         self._heartbeat.start()
-        _log.info("foreman.started", name=self.name, queues=",".join(self._turns.names),
-                  tasks=len(core.tasks), concurrency=options.concurrency, url=backend.url)  # fmt: skip
+        _log.info(
+            "foreman.started",
+            name=self.name,
+            queues=",".join(self._turns.names),
+            tasks=len(core.tasks),
+            concurrency=options.concurrency,
+            url=backend.url,
+        )
         self._tell("foreman.started")
         self._life = loop.create_task(self._live(), name="treadle-foreman")
         return self
@@ -235,7 +241,7 @@ class Foreman(Noticed):
                 self._gate.report(leave, Outcome.NEUTRAL)
             if leases or found is not Found.NOTHING:
                 # A store in memory answers without waiting; the jobs must get their turn.
-                await asyncio.sleep(0)
+                await self._core.clock.sleep(0)
             elif self.burst and not held:
                 return
             else:

@@ -84,9 +84,9 @@ class Heartbeat:
     def _live(self) -> None:
         try:
             asyncio.run(self._beat())
-        except Exception:
-            # Without renewals every lease would lapse unsaid; better to say it and let the
-            # local deadlines end the jobs.
+        # Without renewals every lease would lapse unsaid; better to say it and let the local
+        # deadlines end the jobs.
+        except Exception:  # noqa: BLE001
             _log.exception("heartbeat.died")
 
     async def _beat(self) -> None:

@@ -82,7 +82,7 @@ class Page:
             self._free.append(slot)
 
     def read(self) -> tuple[int, list[tuple[Token, bool]]]:
-        """The nonce of the last session (0 for none), and its leases with whether they had started."""
+        """The nonce of the last session, 0 for none, and its leases: had they started?"""
         (nonce,) = _HEADER.unpack_from(self._map, 0)
         leases: list[tuple[Token, bool]] = []
         for slot in range(self._slots):

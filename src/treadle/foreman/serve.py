@@ -31,6 +31,7 @@ async def serve(
     The first SIGTERM or SIGINT stops it in good order, a second one leaves at once.
 
     Args:
+        core: of the app.
         opened: called when it is up, with its event loop.
         options: of :class:`~treadle.foreman.foreman.Foreman`.
 

@@ -79,9 +79,9 @@ class Settler:
                 pause = self._chance.uniform(0.0, min(5.0, 0.05 * 2.0**failures))
                 _log.warning("settle.failed", jobs=len(batch), error=str(error), again_in=pause)
                 await self._clock.sleep(pause)
-            except Exception:
-                # Not the store's word but a fault in it: the leases lapse and the jobs run
-                # again, which is better than a foreman that settles nothing more.
+            # Not the store's word but a fault in it: the leases lapse and the jobs run again,
+            # which is better than a foreman that settles nothing more.
+            except Exception:  # noqa: BLE001
                 _log.exception("settle.broken", jobs=len(batch))
                 return [Settled.LOST] * len(batch)
             else:
