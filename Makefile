@@ -108,7 +108,7 @@ demo: $(VENV)/.ready-run
 	@$(RUN) -m treadle demo $(ARGS)
 
 bench: $(VENV)/.ready-run
-	$(RUN) benchmarks/bench.py $(ARGS)
+	$(RUN) -m benchmarks $(ARGS)
 
 clean:
 	rm -rf .venv .venv-newest .cache docs/_build build dist

@@ -48,7 +48,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     data: Mapping[str, Any] = {}
 
 
-def matches(event: Event, pattern: str, *, task: str | None = None, queue: str | None = None) -> bool:
+def matches(
+    event: Event, pattern: str, *, task: str | None = None, queue: str | None = None
+) -> bool:
     """Whether an event is one that an observer asked for; all arguments are globs."""
     return (
         fnmatchcase(event.name, pattern)

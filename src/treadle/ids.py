@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import weakref
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from treadle.clock import Clock, SystemClock
 
@@ -81,7 +81,7 @@ class _BufferedRandom(random.Random):
     A forked child must not give out what its parent has in the buffer.
     """
 
-    _all: weakref.WeakSet[_BufferedRandom] = weakref.WeakSet()
+    _all: ClassVar[weakref.WeakSet[_BufferedRandom]] = weakref.WeakSet()
 
     def __init__(self) -> None:
         self._pages = b""

@@ -457,5 +457,3 @@ class Backend(Jobs, Shared, Events, Protocol):
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``: version, durability, sizes, what can be lost."""
         ...
-
-
