@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from treadle.cli import config, jobs, queues, why
+from treadle.cli import config, jobs, queues, run, why
 from treadle.cli.root import root
 
 __all__ = ["COMMANDS", "main", "root"]
 
-COMMANDS = (jobs, queues, why, config)
+COMMANDS = (run, jobs, queues, why, config)
 """The modules whose import adds commands to the root."""
 
 

@@ -16,7 +16,6 @@ from treadle.cli.root import group
 from treadle.cli.stores import Store, on_store
 from treadle.cli.times import local, zone
 from treadle.cli.views import brief, detail, moment, remark
-from treadle.codec import Codec
 from treadle.errors import JobNotFound
 from treadle.ports import Cancel, Delete, Query, Retry
 from treadle.records import FINAL, JobRecord, JobState
@@ -110,7 +109,7 @@ def show(
         page = await store.backend.find(Query(ids=(job,)))
         if not page.records:
             raise JobNotFound(missing(job, page.gone.get(job)), job_id=job)
-        view = detail(page.records[0], Codec(max_payload=store.settings.max_payload))
+        view = detail(page.records[0], store.core.codec)
         if json:
             out.data(view)
         else:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from treadle.backends.common.names import Matcher, check_queue, covers
@@ -19,10 +16,8 @@ from treadle.cli.output import Output
 from treadle.cli.root import group
 from treadle.cli.stores import Store, on_store
 from treadle.cli.times import iso, local
-from treadle.durations import seconds
-from treadle.errors import BackendError
-from treadle.events import Event
-from treadle.ports import QUEUE_CELL, Delete, Query, QueueRule, Write
+from treadle.ports import Delete, Query, QueueRule
+from treadle.queues import Queue
 from treadle.records import JobState, SessionInfo
 from treadle.why import foremen, rules
 
@@ -31,7 +26,6 @@ __all__: list[str] = []
 queues = group("queues", "Look at queues, pause and empty them.")
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue, with those below it.")]
 _IDLE = (JobState.WAITING, JobState.SCHEDULED, JobState.QUEUED)
-_TRIES = 20  # at a cell that others write too
 
 
 @queues.command("list")
@@ -116,23 +110,13 @@ def pause(
     """Stop handing out the jobs of a queue. Running jobs go on; new ones are accepted."""
     out = Output(json=json)
     check_queue(queue)
-    length = seconds(lasting, "--for") if lasting is not None else None
 
     async def work(store: Store) -> QueueRule:
-        now = store.clock.now()
-        return await _rewrite(
-            store,
-            queue,
-            paused=True,
-            reason=reason,
-            by=f"{_user()}@{socket.gethostname()}",
-            since=now,
-            until=None if length is None else now + length,
-        )
+        return await Queue(store.core, queue).apause(reason, for_=lasting)
 
     rule = on_store(work, url, app)
     if json:
-        out.data({"queue": queue, "paused": True, "until": iso(rule.until)})
+        out.data({"queue": queue, "paused": True, "paused_until": iso(rule.until)})
     until = f" until {local(rule.until)}" if rule.until else ""
     out.line(f"queue {queue!r} is paused{until}; running jobs go on")
 
@@ -144,7 +128,7 @@ def resume(queue: Name, url: Url = None, app: AppOption = None, json: Json = Fal
     check_queue(queue)
 
     async def work(store: Store) -> list[str]:
-        await _rewrite(store, queue, paused=False, reason="", by="", since=None, until=None)
+        await Queue(store.core, queue).aresume()
         now = store.clock.now()
         return [
             name
@@ -157,36 +141,11 @@ def resume(queue: Name, url: Url = None, app: AppOption = None, json: Json = Fal
 
     above = on_store(work, url, app)
     if json:
-        out.data({"queue": queue, "paused": bool(above), "paused_by_queue": above})
+        out.data({"queue": queue, "paused": bool(above), "paused_with": above})
     if above:
         out.line(f"queue {queue!r} is resumed, but still paused with {', '.join(above)}")
     else:
         out.line(f"queue {queue!r} is resumed")
-
-
-async def _rewrite(store: Store, queue: str, **changes: Any) -> QueueRule:
-    """Change the rule of a queue, whoever else does at the same time, and tell observers."""
-    cell_key = QUEUE_CELL + queue
-    for _ in range(_TRIES):
-        cell = (await store.backend.read([cell_key])).get(cell_key)
-        old = msgspec.msgpack.decode(cell.value, type=QueueRule) if cell else QueueRule()
-        rule = msgspec.structs.replace(old, **changes)
-        value = None if rule == QueueRule() else msgspec.msgpack.encode(rule)
-        write = Write(key=cell_key, value=value, expect=cell.version if cell else 0)
-        if (value is None and cell is None) or await store.backend.write([write]):
-            name = "queue.paused" if rule.paused else "queue.resumed"
-            data = {"reason": rule.reason, "by": rule.by}
-            event = Event(name=name, at=store.clock.now(), queue=queue, data=data)
-            await store.backend.publish([event])
-            return rule
-    raise BackendError(f"the rule of queue {queue!r} was changed by others {_TRIES} times in a row")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # an account without a name, as in containers
-        return "somebody"
 
 
 @queues.command("purge")

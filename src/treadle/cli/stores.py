@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shlex
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from treadle import backends
 from treadle.cli.apps import name_of, the_app
-from treadle.clock import Clock, SystemClock
-from treadle.config import Settings, load, mask
+from treadle.clock import Clock
+from treadle.config import load, mask
+from treadle.core import Core
 from treadle.errors import InvalidOption
-from treadle.ids import SystemIds
 from treadle.ports import Backend
 
-__all__ = ["Store", "chosen", "on_store", "sqlite_file"]
+__all__ = ["Store", "core_for", "on_store", "sqlite_file"]
 
 T = TypeVar("T")
 
@@ -28,55 +26,39 @@ class Store(msgspec.Struct, frozen=True):
     """An open backend and what a command needs besides."""
 
     backend: Backend
-    clock: Clock
-    settings: Settings
+    core: Core
     # What a printed command must repeat to reach the same store.
     suffix: str = ""
 
-
-def chosen(url: str | None, app: str | None = None) -> Settings:
-    """The settings with the URL of the store.
-
-    In this order: ``--url``, ``--app``, a configured URL, the configured app.
-
-    Raises:
-        InvalidOption: the jobs of the store cannot be seen from here, or there is none.
-    """
-    settings = load(url=url)
-    if url is None and (app is not None or ("url" not in settings.sources and settings.app)):
-        core = the_app(name_of(app, settings))
-        settings = core.settings
-        settings = msgspec.structs.replace(settings, url=core.store.url, namespace=core.namespace)
-    _check(settings)
-    return settings
+    @property
+    def clock(self) -> Clock:
+        """The clock of this machine."""
+        return self.core.clock
 
 
 def on_store(work: Callable[[Store], Awaitable[T]], url: str | None, app: str | None = None) -> T:
     """Open the store, do the work, close it."""
-    settings = chosen(url, app)
-    suffix = _suffix(url, app)
+    core = core_for(url, app)
+    _check(core)
 
     async def run() -> T:
-        async with _opened(settings, suffix) as store:
-            return await work(store)
+        try:
+            return await work(Store(await core.ready(), core, _suffix(url, app)))
+        finally:
+            await core.aclose()
 
     return asyncio.run(run())
 
 
-@contextlib.asynccontextmanager
-async def _opened(settings: Settings, suffix: str) -> AsyncGenerator[Store]:
-    clock = SystemClock()
-    backend = backends.open(
-        settings.url, clock=clock, ids=SystemIds(clock), namespace=settings.namespace
-    )
-    try:
-        await backend.open()
-        try:
-            yield Store(backend, clock, settings, suffix)
-        finally:
-            await backend.aclose()
-    finally:
-        backend.close()
+def core_for(url: str | None, app: str | None = None) -> Core:
+    """What reaches the store.
+
+    In this order: ``--url``, ``--app``, a configured URL, the configured app, the default URL.
+    """
+    settings = load(url=url)
+    if url is None and (app is not None or ("url" not in settings.sources and settings.app)):
+        return the_app(name_of(app, settings))
+    return Core(settings)
 
 
 def _suffix(url: str | None, app: str | None) -> str:
@@ -85,8 +67,13 @@ def _suffix(url: str | None, app: str | None) -> str:
     return f" --app {shlex.quote(app)}" if app is not None else ""
 
 
-def _check(settings: Settings) -> None:
-    url = settings.url
+def _check(core: Core) -> None:
+    """Refuse a store that has nothing to look at.
+
+    Raises:
+        InvalidOption: its jobs cannot be seen from here, or it does not exist.
+    """
+    url = core.url
     if url.startswith("memory:"):
         raise InvalidOption(
             f"{url} lives inside the process of its app; nothing of it can be seen from here. "
@@ -96,7 +83,7 @@ def _check(settings: Settings) -> None:
         )
     file = sqlite_file(url)
     if file is not None and not file.exists():
-        origin = settings.sources.get("url", "the default; nothing else is configured")
+        origin = core.settings.sources.get("url", "the default; nothing else is configured")
         raise InvalidOption(
             f"there is no store at {file} ({mask(url)}, from {origin}). It is made when an app "
             "first uses it; give its --url or --app, or set TREADLE_URL",

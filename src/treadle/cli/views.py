@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from treadle.cli.times import iso, short
@@ -140,7 +141,7 @@ def plain(value: Any) -> Any:
         case None | bool() | int() | float() | str():
             return value
         case dict():
-            pairs: dict[Any, Any] = value
+            pairs = cast("Mapping[Any, Any]", value)
             return {str(key): plain(item) for key, item in pairs.items()}
         case list() | tuple() | set() | frozenset():
             return [plain(item) for item in cast("list[Any]", value)]
