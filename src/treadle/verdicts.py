@@ -14,7 +14,7 @@ class _Verdict(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
     pass
 
 
-class Done(_Verdict, frozen=True, kw_only=True):
+class Done(_Verdict, frozen=True):
     """The job succeeds."""
 
     # The sealed result; ``None`` when nothing is to be kept.
@@ -23,7 +23,7 @@ class Done(_Verdict, frozen=True, kw_only=True):
     skipped: str | None = None
 
 
-class Again(_Verdict, frozen=True, kw_only=True):
+class Again(_Verdict, frozen=True):
     """Another attempt after a delay. The attempt ended in an error or a timeout."""
 
     # Seconds from the moment the store settles it.
@@ -35,14 +35,14 @@ class Again(_Verdict, frozen=True, kw_only=True):
     fault: Fault | None = None
 
 
-class Failed(_Verdict, frozen=True, kw_only=True):
+class Failed(_Verdict, frozen=True):
     """The job fails for good."""
 
     cause: Cause = Cause.ERROR
     fault: Fault | None = None
 
 
-class Released(_Verdict, frozen=True, kw_only=True):
+class Released(_Verdict, frozen=True):
     """The job is given back; no counter changes. With a reason it is set aside for a while."""
 
     # Seconds until it may be claimed again; 0 puts it back in its old place at once.
@@ -51,7 +51,7 @@ class Released(_Verdict, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Cancelled(_Verdict, frozen=True, kw_only=True):
+class Cancelled(_Verdict, frozen=True):
     """The job ends because somebody asked for it."""
 
     fault: Fault | None = None
