@@ -1,43 +1,52 @@
-"""Background jobs and stateful workers: typed, durable, from one process to a fleet."""
+"""Background jobs and stateful workers: typed, durable, from one process to a fleet.
+
+The names are loaded when they are first used (PEP 562), so that a program that only makes jobs does
+not pay for what runs them.
+"""
 
 from __future__ import annotations
 
-from treadle.app import Treadle
-from treadle.context import CONTEXT, Context
-from treadle.depends import Depends
-from treadle.errors import (
-    AttemptTimeout,
-    BackendError,
-    BackendUnavailable,
-    DuplicateJob,
-    Fail,
-    InvalidCall,
-    InvalidOption,
-    JobCancelled,
-    JobError,
-    JobFailed,
-    JobNotFound,
-    LeaseLost,
-    NotEncodable,
-    OutcomeUnknown,
-    QueueFull,
-    Quit,
-    ResultExpired,
-    RetryLater,
-    Skip,
-    TreadleError,
-    Trip,
-    UnknownOption,
-    WaitTimeout,
-)
-from treadle.events import Event
-from treadle.foreman import Foreman
-from treadle.job import Job
-from treadle.policies import Breaker, LimitSet, Rate, Retry, Slots, Timeout, backoff
-from treadle.priorities import CRITICAL, HIGH, LOW, NORMAL
-from treadle.records import Cause, JobState, Keep, Unique
-from treadle.task import Task, task
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from treadle.version import __version__
+
+if TYPE_CHECKING:
+    from treadle.app import Treadle
+    from treadle.context import CONTEXT, Context
+    from treadle.depends import Depends
+    from treadle.errors import (
+        AttemptTimeout,
+        BackendError,
+        BackendUnavailable,
+        DuplicateJob,
+        Fail,
+        InvalidCall,
+        InvalidOption,
+        JobCancelled,
+        JobError,
+        JobFailed,
+        JobNotFound,
+        LeaseLost,
+        NotEncodable,
+        OutcomeUnknown,
+        QueueFull,
+        Quit,
+        ResultExpired,
+        RetryLater,
+        Skip,
+        TreadleError,
+        Trip,
+        UnknownOption,
+        WaitTimeout,
+    )
+    from treadle.events import Event
+    from treadle.foreman import Foreman
+    from treadle.job import Job
+    from treadle.policies import Breaker, LimitSet, Rate, Retry, Slots, Timeout, backoff
+    from treadle.priorities import CRITICAL, HIGH, LOW, NORMAL
+    from treadle.records import Cause, JobState, Keep, Unique
+    from treadle.task import Task, task
 
 __all__ = [
     "CONTEXT",
@@ -89,3 +98,78 @@ __all__ = [
     "backoff",
     "task",
 ]
+
+_HOMES = {
+    "treadle.app": ("Treadle",),
+    "treadle.context": (
+        "CONTEXT",
+        "Context",
+    ),
+    "treadle.depends": ("Depends",),
+    "treadle.errors": (
+        "AttemptTimeout",
+        "BackendError",
+        "BackendUnavailable",
+        "DuplicateJob",
+        "Fail",
+        "InvalidCall",
+        "InvalidOption",
+        "JobCancelled",
+        "JobError",
+        "JobFailed",
+        "JobNotFound",
+        "LeaseLost",
+        "NotEncodable",
+        "OutcomeUnknown",
+        "QueueFull",
+        "Quit",
+        "ResultExpired",
+        "RetryLater",
+        "Skip",
+        "TreadleError",
+        "Trip",
+        "UnknownOption",
+        "WaitTimeout",
+    ),
+    "treadle.events": ("Event",),
+    "treadle.foreman": ("Foreman",),
+    "treadle.job": ("Job",),
+    "treadle.policies": (
+        "Breaker",
+        "LimitSet",
+        "Rate",
+        "Retry",
+        "Slots",
+        "Timeout",
+        "backoff",
+    ),
+    "treadle.priorities": (
+        "CRITICAL",
+        "HIGH",
+        "LOW",
+        "NORMAL",
+    ),
+    "treadle.records": (
+        "Cause",
+        "JobState",
+        "Keep",
+        "Unique",
+    ),
+    "treadle.task": (
+        "Task",
+        "task",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'treadle' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
