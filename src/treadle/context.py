@@ -168,10 +168,7 @@ class Context:
     def log(self) -> Logger:
         """A structured logger that carries the job, the task and the attempt."""
         if self._log is None:
-            self._log = cast(
-                "Logger",
-                _log.bind(job=self.job_id, task=self.task_name, attempt=self.attempt),
-            )
+            self._log = _log.bind(job=self.job_id, task=self.task_name, attempt=self.attempt)
         return self._log
 
     def check(self) -> None:

@@ -121,6 +121,8 @@ async def _push_one(core: Core, call: Call[R], mould: Mould, new: NewJob) -> Job
     store = await core.at_store()
     if mould.needs:
         check_features(mould.needs, store.backend(), new.task)
+    if store.eager is not None:
+        new = store.eager.adapted(new)
     outbox = await store.outbox()
     answer = (await outbox.push((new,)))[0]
     if answer.status is PushStatus.FULL:
@@ -143,6 +145,8 @@ async def _push_chunk(
             check_features(mould.needs, store.backend(), call.task.name)
         job_id = mould.job_id or new_id()
         news.append(mould.cast(job_id, seal(body), call.args, call.kwargs))
+    if store.eager is not None:
+        news = list(map(store.eager.adapted, news))
     outbox = await store.outbox()
     answers = await outbox.push(news)
     jobs: list[Job[Any] | None] = []

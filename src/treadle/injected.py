@@ -85,7 +85,7 @@ def Depends(  # noqa: N802
     Raises:
         InvalidOption: not a function, no such scope, or parameters that nothing fills.
     """
-    if not callable(fn) or isinstance(fn, Injected):
+    if isinstance(fn, Injected) or not callable(fn):  # type: ignore[redundant-expr]
         raise InvalidOption(
             f"Depends takes a function, not {fn!r}; write Depends(get_db), without a call",
             option="fn",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
 from string import Formatter
@@ -50,10 +50,11 @@ def key_rule(
         reader = Reader(value, option)
         reader.check(parameters, f"task {task!r}")
         return _Function(reader, task)
-    if isinstance(value, Sequence) and value and all(isinstance(name, str) for name in value):
-        for name in value:
+    names = tuple(value) if isinstance(value, Iterable) else ()  # type: ignore[redundant-expr]
+    if names:
+        for name in names:
             _check_name(name, where, option, parameters)
-        return _Digest(task, tuple(value))
+        return _Digest(task, names)
     raise InvalidOption(
         f"{where}={value!r} is not a key; give a template such as 'user:{{user_id}}', a function "
         "of some of the parameters, or a list of their names",
@@ -148,7 +149,7 @@ def _fields(
 def _check_name(name: str, where: str, option: str, parameters: Sequence[str]) -> None:
     if name in parameters:
         return
-    near = get_close_matches(name, parameters, n=1)
+    near = get_close_matches(str(name), parameters, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     known = f"its parameters are: {', '.join(parameters)}" if parameters else "it has none"
     raise InvalidOption(

@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from treadle.errors import Blocking, NotOpen
@@ -35,20 +36,20 @@ class LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end and give its result. Blocks this thread."""
-        try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
-        except BaseException:
-            coroutine.close()
-            raise
+        future = self.start(coroutine)
         try:
             return future.result()
         except BaseException:
             future.cancel()  # the caller was interrupted: nobody waits any more
             raise
 
-    def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine some time, without waiting for it."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._running())
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine without waiting for it."""
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._running())
+        except BaseException:
+            coroutine.close()
+            raise
 
     @property
     def is_current(self) -> bool:

@@ -80,6 +80,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     waits_for_room: bool = False
     # "asyncio" or "thread".
     mode: str = "thread"
+    # Whether values that have no other encoding are pickled; the codec must allow it too.
+    pickle: bool = False
     # Exception classes that ``result`` may raise as they were.
     errors: tuple[type[BaseException], ...] = ()
     # Of the one job that the next call makes.
@@ -134,6 +136,7 @@ class DeclareOptions(_Common, total=False):
     delivery: Literal["at_least_once", "at_most_once"]
     mode: Literal["asyncio", "thread"]
     errors: Iterable[type[BaseException]]
+    pickle: bool
 
 
 class Options(TaskOptions, Generic[TaskT], frozen=True, kw_only=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -142,11 +143,7 @@ def _unique(value: Any, reading: _Reading) -> Fields:
             "on_conflict": value.on_conflict,
         }
     elif isinstance(value, Mapping):
-        given = value
-        known = ("by", "scope", "ttl", "on_conflict")
-        for name in given:
-            if name not in known:
-                raise reading.refuse("unique", value, f"a rule: it knows {', '.join(known)}")
+        given = _named(value, "unique", ("by", "scope", "ttl", "on_conflict"), reading)
     else:
         given = {"by": value}
     by = key_rule(
@@ -167,7 +164,17 @@ def _unique(value: Any, reading: _Reading) -> Fields:
     return {"unique": rule}
 
 
-def _member(kind: type[Any], value: Any, option: str, reading: _Reading) -> Any:
+def _named(
+    value: Mapping[Any, Any], option: str, known: Sequence[str], reading: _Reading
+) -> Mapping[str, Any]:
+    """A mapping that has only known keys."""
+    for name in value:
+        if name not in known:
+            raise reading.refuse(option, value, f"known by its keys: {', '.join(known)}")
+    return {str(name): one for name, one in value.items()}
+
+
+def _member(kind: type[StrEnum], value: Any, option: str, reading: _Reading) -> Any:
     try:
         return kind(value)
     except ValueError:
@@ -184,7 +191,8 @@ def _limits(value: Any, reading: _Reading) -> Fields:
 
 
 def _after(value: Any, reading: _Reading) -> Fields:
-    several = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    one_only = isinstance(value, str) or not isinstance(value, Iterable)
+    several: Iterable[Any] = (value,) if one_only else value
     ids: list[str] = []
     for one in several:
         job_id = one if isinstance(one, str) else getattr(one, "id", None)
@@ -208,13 +216,9 @@ def _keep(value: Any, reading: _Reading) -> Fields:
     if not isinstance(value, Mapping):
         one = None if value is None else seconds(value, "keep")
         return {"keep": Keep(succeeded=one, failed=one, cancelled=one)}
-    known = ("succeeded", "failed", "cancelled")
-    for state in value:
-        if state not in known:
-            raise reading.refuse("keep", value, f"by final state: {', '.join(known)}")
     times = {
-        str(state): None if time is None else seconds(time, f"keep[{str(state)!r}]")
-        for state, time in value.items()
+        state: None if time is None else seconds(time, f"keep[{state!r}]")
+        for state, time in _named(value, "keep", Keep.__struct_fields__, reading).items()
     }
     return {"keep": msgspec.structs.replace(reading.now("keep"), **times)}
 
@@ -233,10 +237,13 @@ def _tags(value: Any, reading: _Reading) -> Fields:
 
 
 def _meta(value: Any, reading: _Reading) -> Fields:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+    if not isinstance(value, Mapping):
+        raise reading.refuse("meta", value, "a dict")
+    given: Mapping[Any, Any] = value
+    if not all(isinstance(name, str) for name in given):
         raise reading.refuse("meta", value, "a dict with texts as keys")
     # A copy: what the caller does with the dict later is not the job's business.
-    meta = {**reading.base.meta, **value}
+    meta: dict[str, Any] = {**reading.base.meta, **given}
     try:
         return {"meta": msgspec.json.decode(msgspec.json.encode(meta))}
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
@@ -344,6 +351,7 @@ DECLARED: dict[str, Reader] = {
     "mode": _mode,
     "worker": _worker,
     "errors": _errors,
+    "pickle": _flag("pickle"),
 }
 """What can be declared."""
 

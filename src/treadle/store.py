@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from treadle.clock import Clock
 from treadle.ids import Ids
 from treadle.loopthread import LoopThread
+from treadle.records import NewJob
 from treadle.sending import Outbox, Repeats
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 class Eager(Protocol):
     """Runs jobs in the process that enqueues them, before the enqueue returns."""
+
+    def adapted(self, new: NewJob) -> NewJob:
+        """The job without what would make it wait for others."""
+        ...
 
     async def drain(self, job_ids: Sequence[str]) -> None:
         """Run what can run, until these jobs have ended or cannot run now."""
@@ -100,7 +105,9 @@ class Store:
 
     async def aclose(self) -> None:
         """Close the client of the running loop."""
-        if self._backend is not None and self._loops.pop(asyncio.get_running_loop(), None):
+        loop = asyncio.get_running_loop()
+        if self._backend is not None and loop in self._loops:
+            del self._loops[loop]
             await self._backend.aclose()
 
     def close(self) -> None:

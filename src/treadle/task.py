@@ -40,12 +40,8 @@ class Registration:
         self.is_async = iscoroutinefunction(fn)
         self.injected: tuple[tuple[str, Injected], ...] = injected_of(fn)
         self.hidden = frozenset(name for name, _ in self.injected)
+        self.shape: Shape
         self.core: Core | None = None
-
-    @functools.cached_property
-    def shape(self) -> Shape:
-        # Made at the first use: annotations may name what the module defines further down.
-        return Shape.of(self.fn, skip=self.hidden, name=self.name)
 
     @functools.cached_property
     def facts(self) -> Facts:
@@ -62,7 +58,8 @@ class Task(Generic[P, R_co]):
     def __init__(self, registration: Registration, options: TaskOptions) -> None:
         self._registration = registration
         self._options: Options[Self] = Options(
-            **msgspec.structs.asdict(options), copy=self._with
+            **msgspec.structs.asdict(options),
+            copy=self._with,  # type: ignore[arg-type]  # mypy does not see that it is Self
         )
         self._mould: Mould | None = None
         # What is asked for with every job is a plain attribute.
@@ -71,7 +68,8 @@ class Task(Generic[P, R_co]):
         self.is_async = registration.is_async
         self.mode = options.mode
         self.injected = registration.injected
-        functools.update_wrapper(self, registration.fn)
+        wrapper: Any = self
+        functools.update_wrapper(wrapper, registration.fn)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -162,17 +160,20 @@ class Task(Generic[P, R_co]):
         calls: list[Call[Any]] = []
         for index, item in enumerate(items):
             if isinstance(item, Call):
-                if item.task._registration is not self._registration:
+                call: Call[Any] = item
+                if call.task._registration is not self._registration:
                     raise InvalidCall(
-                        f"item {index} is a call of {item.task.name!r}, not of {self.name!r}; "
+                        f"item {index} is a call of {call.task.name!r}, not of {self.name!r}; "
                         "app.enqueue_many(…) takes calls of several tasks",
                         task=self.name,
                     )
-                calls.append(item)
+                calls.append(call)
             elif isinstance(item, tuple):
-                calls.append(Call(self, item, {}))
+                args: tuple[Any, ...] = item
+                calls.append(Call(self, args, {}))
             elif isinstance(item, Mapping):
-                calls.append(Call(self, (), dict(item)))
+                kwargs: Mapping[str, Any] = item
+                calls.append(Call(self, (), dict(kwargs)))
             else:
                 raise InvalidCall(
                     f"item {index} for task {self.name!r} is {item!r}; give the arguments of each "
@@ -230,7 +231,9 @@ class Decorator(Protocol):
     """What ``@task(…)`` with options gives."""
 
     @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]  # a coroutine is a result, too
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> PlainTask[P, R]: ...
 
@@ -248,9 +251,11 @@ def declare(fn: Callable[..., Any], options: Mapping[str, Any], core: Core | Non
     registration = Registration(fn, task_name(fn, given.get("name")))
     base = TaskOptions(mode="asyncio" if registration.is_async else "thread")
     fields = read_options(registration.facts, given, base, call=False)
-    made = (AsyncTask if registration.is_async else PlainTask)(
-        registration, msgspec.structs.replace(base, **fields)
+    registration.shape = Shape.of(
+        fn, skip=registration.hidden, name=registration.name, pickle=fields.get("pickle", False)
     )
+    kind: type[Task[..., Any]] = AsyncTask if registration.is_async else PlainTask
+    made: Task[..., Any] = kind(registration, msgspec.structs.replace(base, **fields))
     if core is not None:
         made.join(core)
     return made
@@ -262,7 +267,9 @@ def _replaced(options: Options[Any], fields: Mapping[str, Any]) -> TaskOptions:
 
 
 @overload
-def task(fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+def task(  # type: ignore[overload-overlap]  # a coroutine is a result, too
+    fn: Callable[P, Coroutine[Any, Any, R]], /
+) -> AsyncTask[P, R]: ...
 @overload
 def task(fn: Callable[P, R], /) -> PlainTask[P, R]: ...
 @overload

@@ -1,0 +1,369 @@
+"""The app: where tasks are declared, jobs enqueued and found, foremen made."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+
+from treadle.appoptions import AppOptions, make_core
+from treadle.bus import Observer
+from treadle.enqueueing import Call, send, send_many
+from treadle.errors import InvalidCall, InvalidOption
+from treadle.injected import Scope, check_parameters
+from treadle.job import Job
+from treadle.loopthread import refuse_in_loop
+from treadle.middleware import Middleware, checked
+from treadle.mould import check_features
+from treadle.options import DeclareOptions
+from treadle.ports import Altered, Change, Page, Query
+from treadle.querying import Conditions, query_of
+from treadle.queues import Queue
+from treadle.task import AsyncTask, Decorator, PlainTask, Task, declare
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from treadle.foreman import Foreman
+    from treadle.store import Store
+
+__all__ = ["Treadle"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Observer)
+MiddlewareT = TypeVar("MiddlewareT", bound=Middleware)
+
+
+class Treadle:
+    """Tasks, and a place where their jobs live.
+
+    Nothing is opened before it is needed. ``async with app:`` (or ``with app:``) opens it on
+    entry and closes it on exit; without, ``aclose()`` or the end of the process closes it.
+
+    Args:
+        url: of the backend: ``memory://``, ``sqlite:///jobs.db`` … By default what is
+            configured (``TREADLE_URL``, ``treadle.toml``), else ``sqlite:///treadle.db``.
+        options: see :class:`~treadle.appoptions.AppOptions`.
+    """
+
+    def __init__(self, url: str | None = None, **options: Unpack[AppOptions]) -> None:
+        self.core = make_core(url, options)
+        if options.get("eager"):
+            self.core.store = self._eager_store("memory://")
+        for one in options.get("middleware", ()):
+            self.middleware(one)
+
+    def __repr__(self) -> str:
+        return f"<Treadle {self.core.namespace!r} with {len(self.tasks)} tasks>"
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """The tasks by name."""
+        return self.core.tasks
+
+    # ------------------------------------------------------------ declaring
+
+    @overload
+    def task(  # type: ignore[overload-overlap]  # a coroutine is a result, too
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> PlainTask[P, R]: ...
+    @overload
+    def task(self, **options: Unpack[DeclareOptions]) -> Decorator: ...
+    def task(self, fn: Any = None, /, **options: Any) -> Any:
+        """Make a task of a function: ``@app.task`` or ``@app.task(retry=3)``.
+
+        Args:
+            fn: the function, when there are no options.
+            options: see :class:`~treadle.options.DeclareOptions`.
+        """
+        if fn is not None:
+            return declare(fn, options, self.core)
+        return functools.partial(declare, options=options, core=self.core)
+
+    def include(self, *sources: ModuleType | Task[..., Any] | str) -> list[Task[..., Any]]:
+        """Take in tasks that were made with ``@treadle.task``.
+
+        Args:
+            sources: modules, names of modules to import, or tasks.
+
+        Raises:
+            UsageError: a task belongs to another app.
+            InvalidOption: a module has no tasks.
+        """
+        taken: list[Task[..., Any]] = []
+        for source in sources:
+            if isinstance(source, Task):
+                taken.append(source)
+                continue
+            module = import_module(source) if isinstance(source, str) else source
+            found = [one for one in vars(module).values() if isinstance(one, Task)]
+            if not found:
+                raise InvalidOption(
+                    f"module {module.__name__!r} has no tasks at its top; "
+                    "decorate them with @treadle.task",
+                    option="sources",
+                    value=source,
+                )
+            taken.extend(found)
+        for task in taken:
+            task.join(self.core)
+        return taken
+
+    def middleware(self, middleware: MiddlewareT) -> MiddlewareT:
+        """Surround every enqueue and every attempt from now on. Also a decorator.
+
+        The first that was added is the outermost.
+        """
+        self.core.middleware = (*self.core.middleware, checked(middleware))
+        return middleware
+
+    @overload
+    def on(
+        self, pattern: str, fn: F, *, task: str | None = None, queue: str | None = None
+    ) -> F: ...
+    @overload
+    def on(
+        self, pattern: str, fn: None = None, *, task: str | None = None, queue: str | None = None
+    ) -> Callable[[F], F]: ...
+    def on(
+        self,
+        pattern: str,
+        fn: Any = None,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+    ) -> Any:
+        """Call a function for the events of this process that match: ``@app.on("job.failed")``.
+
+        Args:
+            pattern: name of an event, or a glob such as ``"job.*"``.
+            fn: a plain or asynchronous function of one event.
+            task: glob for the name of the task.
+            queue: glob for the name of the queue.
+        """
+        return self.core.bus.on(pattern, fn, task=task, queue=queue)
+
+    # ------------------------------------------------------------ enqueueing
+
+    @overload
+    def enqueue(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    @overload
+    def enqueue(
+        self, task: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+    @overload
+    def enqueue(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    @overload
+    def enqueue(self, task: str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
+    def enqueue(self, task: Any, /, *args: Any, **kwargs: Any) -> Job[Any]:
+        """A durable job of a call.
+
+        Args:
+            task: a task, the function of one, or its name.
+            args, kwargs: its arguments.
+        """
+        call = Call(self.core.task_of(task), args, kwargs)
+        return self.core.call(lambda: send(self.core, call), "Treadle.enqueue", "app.aenqueue")
+
+    @overload
+    async def aenqueue(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    @overload
+    async def aenqueue(
+        self, task: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+    @overload
+    async def aenqueue(
+        self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+    @overload
+    async def aenqueue(self, task: str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
+    async def aenqueue(self, task: Any, /, *args: Any, **kwargs: Any) -> Job[Any]:
+        """A durable job of a call. See :meth:`enqueue`."""
+        return await send(self.core, Call(self.core.task_of(task), args, kwargs))
+
+    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[Job[R]]:
+        """Jobs of calls of several tasks, pushed together: ``[fetch.bind(url), …]``."""
+        several = self._calls(calls)
+        return self.core.call(
+            lambda: send_many(self.core, several), "Treadle.enqueue_many", "app.aenqueue_many"
+        )
+
+    async def aenqueue_many(self, calls: Iterable[Call[R]]) -> list[Job[R]]:
+        """Jobs of calls of several tasks, pushed together. See :meth:`enqueue_many`."""
+        return await send_many(self.core, self._calls(calls))
+
+    def _calls(self, calls: Iterable[Call[R]]) -> list[Call[R]]:
+        several = list(calls)
+        for index, call in enumerate(several):
+            if not isinstance(call, Call):
+                raise InvalidCall(
+                    f"item {index} is {call!r}, not a call; write task.bind(…), or "
+                    "task.enqueue_many(…) for calls of one task",
+                    task="",
+                )
+            self.core.task_of(call.task)
+        return several
+
+    # ------------------------------------------------------------ finding
+
+    @overload
+    def job(self, job_id: str, task: Task[..., R]) -> Job[R]: ...
+    @overload
+    def job(self, job_id: str, task: None = None) -> Job[Any]: ...
+    def job(self, job_id: str, task: Task[..., Any] | None = None) -> Job[Any]:
+        """A handle on a job by its id. Asks the store nothing yet.
+
+        Args:
+            job_id: as in ``job.id``.
+            task: whose result it is, for the type of ``result()``.
+        """
+        return Job(self.core, job_id, task, created=False)
+
+    async def ajobs(self, query: Query | None = None, **conditions: Unpack[Conditions]) -> Page:
+        """A page of the jobs for which all conditions hold, newest first.
+
+        Args:
+            query: a query to start from.
+            conditions: see :class:`~treadle.querying.Conditions`; ``cursor=page.cursor`` goes on.
+        """
+        backend = await self.core.ready()
+        return await backend.find(query_of(conditions, query))
+
+    def jobs(self, query: Query | None = None, **conditions: Unpack[Conditions]) -> Page:
+        """A page of the jobs for which all conditions hold. See :meth:`ajobs`."""
+        found = query_of(conditions, query)
+        return self.core.call(lambda: self.ajobs(found), "Treadle.jobs", "app.ajobs")
+
+    async def aalter(
+        self, change: Change, query: Query | None = None, **conditions: Unpack[Conditions]
+    ) -> Altered:
+        """Change the jobs for which all conditions hold, at most 1,000 a call.
+
+        Args:
+            change: ``Cancel()``, ``Retry()``, ``Reschedule(…)``, ``Reprioritise(…)``,
+                ``Delete()`` of :mod:`treadle.ports`.
+            query: a query to start from.
+            conditions: see :class:`~treadle.querying.Conditions`.
+        """
+        backend = await self.core.ready()
+        return await backend.alter(query_of(conditions, query), change)
+
+    def alter(
+        self, change: Change, query: Query | None = None, **conditions: Unpack[Conditions]
+    ) -> Altered:
+        """Change the jobs for which all conditions hold. See :meth:`aalter`."""
+        found = query_of(conditions, query)
+        return self.core.call(lambda: self.aalter(change, found), "Treadle.alter", "app.aalter")
+
+    def queue(self, name: str) -> Queue:
+        """A handle on a queue with its subqueues: pause, resume, purge, limit, count."""
+        return Queue(self.core, name)
+
+    # ------------------------------------------------------------ running
+
+    def foreman(self, **options: Any) -> Foreman:
+        """A foreman that runs jobs in this process: ``async with app.foreman():``.
+
+        Args:
+            options: see :class:`~treadle.foreman.Foreman`.
+        """
+        from treadle.foreman import Foreman
+
+        return Foreman(self.core, **options)
+
+    @contextmanager
+    def override(
+        self,
+        *,
+        url: str | None = None,
+        eager: bool | None = None,
+        depends: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
+    ) -> Iterator[Self]:
+        """Another backend, eager mode, other dependencies, as long as the block lasts.
+
+        Args:
+            url: where jobs live meanwhile.
+            eager: run jobs where they are enqueued, in a store of its own.
+            depends: functions to call in the place of those in ``Depends(…)``.
+        """
+        core = self.core
+        store, overrides = core.store, core.overrides
+        core.overrides = {**overrides, **_checked_overrides(depends or {})}
+        if url is not None or eager:
+            core.store = self._eager_store(url) if eager else core.store_at(url or core.url)
+        try:
+            yield self
+        finally:
+            core.overrides = overrides
+            if core.store is not store:
+                core.store.close()
+                core.store = store
+
+    def _eager_store(self, url: str | None) -> Store:
+        from treadle.eager import EagerRunner
+
+        return self.core.store_at(url or "memory://", eager=EagerRunner(self.core))
+
+    # ------------------------------------------------------------ life
+
+    async def aopen(self) -> Self:
+        """Reach the backend now, and check that it serves what the tasks need."""
+        self.core.reopen()
+        backend = await self.core.ready()
+        for task in self.tasks.values():
+            check_features(task.mould.needs, backend, task.name)
+        return self
+
+    async def aclose(self) -> None:
+        """Close the backend, the dependencies of the app, and the background loop."""
+        await self.core.aclose()
+
+    def close(self) -> None:
+        """Close the backend and the background loop."""
+        refuse_in_loop("Treadle.close", "app.aclose")
+        self.core.close()
+
+    async def __aenter__(self) -> Self:
+        await self.aopen()
+        self.core.app_level().users += 1
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> Self:
+        return self.core.call(self.aopen, "Treadle.__enter__", "app.aopen")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _checked_overrides(
+    depends: Mapping[Callable[..., Any], Callable[..., Any]],
+) -> Mapping[Callable[..., Any], Callable[..., Any]]:
+    for original, fake in depends.items():
+        if not callable(fake):
+            raise InvalidOption(
+                f"depends: {fake!r} in the place of {original!r} is not a function; "
+                "write lambda: value",
+                option="depends",
+                value=fake,
+            )
+        check_parameters(fake, Scope.JOB)
+    return depends
