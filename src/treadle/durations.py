@@ -34,10 +34,8 @@ def seconds(value: Duration, option: str) -> float:
         result = _parse(value, option)
     elif isinstance(value, timedelta):
         result = value.total_seconds()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        result = _float(value)
     else:
-        raise _refused(value, option, "is not a duration")
+        result = _float(value, option)
     if math.isnan(result) or math.isinf(result):
         raise _refused(value, option, "is not a finite duration")
     if result < 0:
@@ -52,7 +50,7 @@ def timestamp(value: datetime, option: str) -> float:
         InvalidOption: it is naive, so that two machines would read it differently, or it is
             not a datetime.
     """
-    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(value, datetime):
         raise InvalidOption(
             f"{option}: {value!r} is not a datetime; give one with a time zone, such as "
             "datetime.now(UTC), or use delay= for a duration",
@@ -69,7 +67,9 @@ def timestamp(value: datetime, option: str) -> float:
     return value.timestamp()
 
 
-def _float(value: float) -> float:
+def _float(value: Any, option: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _refused(value, option, "is not a duration")
     try:
         return float(value)
     except OverflowError:  # an int of more than 308 digits

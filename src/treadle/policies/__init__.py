@@ -1,5 +1,7 @@
 """What surrounds an attempt: retries, timeouts, breakers and limits, as pure machines."""
 
+from __future__ import annotations
+
 from treadle.policies.backoff import (
     Backoff,
     decorrelated,

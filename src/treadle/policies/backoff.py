@@ -6,6 +6,8 @@ works for any attempt, however large. Jitter takes a share off the delay, by cha
 that failed together from coming back together.
 """
 
+# ruff: noqa: A002 - "max" is the word for it, and no function here needs the builtin
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -139,9 +141,7 @@ class Fibonacci(Definition):
     def __init__(
         self, start: Duration = 1.0, *, max: Duration = 600.0, jitter: float = 0.0
     ) -> None:
-        self._set(
-            start=seconds(start, "start"), max=seconds(max, "max"), jitter=_share(jitter)
-        )
+        self._set(start=seconds(start, "start"), max=seconds(max, "max"), jitter=_share(jitter))
 
     def delay(self, attempt: int, chance: Chance, previous: float | None = None) -> float:
         """Seconds to pause after ``attempt`` has failed."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 from treadle.errors import InvalidOption, UnknownOption
 
@@ -106,10 +106,12 @@ def _build(cls: type[_D], options: Mapping[str, Any]) -> _D:
     return cls(**options)
 
 
-@cache
-def _defaults(cls: type[Definition]) -> dict[str, Any]:
+def _read_defaults(cls: type[Any]) -> dict[str, Any]:
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return {parameter.name: parameter.default for parameter in parameters}
+
+
+_defaults: Callable[[type[Any]], dict[str, Any]] = cache(_read_defaults)
 
 
 def _check_names(cls: type[Definition], options: Mapping[str, Any]) -> None:
@@ -131,7 +133,8 @@ def _hint(word: object, known: Collection[str]) -> str:
 
 def _show(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"({''.join(f'{_show(item)}, ' for item in value).removesuffix(' ')})"
+        items = cast("tuple[Any, ...]", value)
+        return f"({', '.join(map(_show, items))}{',' * (len(items) == 1)})"
     if isinstance(value, float):
         return f"{value:g}"
     return value.__qualname__ if hasattr(value, "__qualname__") else repr(value)

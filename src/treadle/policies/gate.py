@@ -1,8 +1,6 @@
-"""A breaker in use: its definition, its state and a clock, shared by threads."""
+"""A breaker in use: its definition, its state and a clock."""
 
 from __future__ import annotations
-
-import threading
 
 from treadle.clock import Clock
 from treadle.policies.breaker import (
@@ -20,6 +18,8 @@ __all__ = ["Gate"]
 class Gate:
     """What a pool or a foreman asks before each start and tells after each end.
 
+    For one thread at a time, such as that of an event loop; others hold a lock around it.
+
     Args:
         breaker: the definition.
         clock: its monotonic reading measures the pauses.
@@ -29,7 +29,6 @@ class Gate:
         self.breaker = breaker
         self._clock = clock
         self._state = BreakerState()
-        self._lock = threading.Lock()
 
     @property
     def phase(self) -> BreakerPhase:
@@ -47,8 +46,7 @@ class Gate:
         The seconds are infinite while a probe is running: ask again after its report.
         """
         now = self._clock.monotonic()
-        with self._lock:
-            answer, self._state = self.breaker.admit(self._state, now)
+        answer, self._state = self.breaker.admit(self._state, now)
         return answer - now if isinstance(answer, float) else answer
 
     def report(
@@ -56,8 +54,5 @@ class Gate:
     ) -> BreakerChange | None:
         """Tell how an attempt ended, once for each leave; what changed by it."""
         now = self._clock.monotonic()
-        with self._lock:
-            change, self._state = self.breaker.report(
-                self._state, now, leave, outcome, retry_after
-            )
+        change, self._state = self.breaker.report(self._state, now, leave, outcome, retry_after)
         return change

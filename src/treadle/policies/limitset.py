@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Self, cast
 
 from treadle.errors import InvalidOption
 from treadle.policies.definition import refuse
@@ -22,9 +22,9 @@ class LimitSet(tuple[Limit, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, *limits: Limit) -> LimitSet:
+    def __new__(cls, *limits: Limit) -> Self:
         for limit in limits:
-            if not isinstance(limit, Rate | Slots):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(limit, Rate | Slots):
                 refuse("limits", limit, "a Rate or Slots")
         _distinct([limit.named("") for limit in limits])
         return super().__new__(cls, limits)
@@ -44,9 +44,7 @@ class LimitSet(tuple[Limit, ...]):
             return cls()
         if isinstance(value, Rate | Slots):
             return cls(value)
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            refuse("limits", value, "a list of Rate and Slots")
-        return cls(*value)
+        return cls(*_listed(value))
 
     @property
     def static(self) -> bool:
@@ -71,6 +69,12 @@ class LimitSet(tuple[Limit, ...]):
         asks = [ask for limit in self if (ask := limit.ask(scope, given)) is not None]
         _distinct([ask.key for ask in asks])
         return tuple(asks)
+
+
+def _listed(value: Any) -> Iterable[Limit]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        refuse("limits", value, "a list of Rate and Slots")
+    return cast("Iterable[Limit]", value)
 
 
 def _distinct(keys: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -96,9 +96,12 @@ def leaf(error: BaseException) -> BaseException:
 
     A task group raises a group also when a single one of its tasks has failed.
     """
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    while isinstance(error, BaseExceptionGroup):
+        members = cast("tuple[BaseException, ...]", error.exceptions)
+        if len(members) > 1:
+            break
+        error = members[0]
+    return cast(BaseException, error)
 
 
 class _Narrow:
@@ -118,7 +121,7 @@ def _items(value: Any, option: str) -> tuple[Any, ...]:
         return (value,)
     if isinstance(value, str) or not isinstance(value, Iterable):
         refuse(option, value, "callable, nor a list of such")
-    return tuple(value)
+    return tuple(cast("Iterable[Any]", value))
 
 
 def _check_callable(item: Any, option: str, wanted: str) -> None:

@@ -48,9 +48,7 @@ def reserve(state: State, now: float, ask: Spend) -> tuple[float, State]:
     return _PLACES[ask.algorithm](state, now, ask)
 
 
-def adjust(
-    state: State, now: float, ask: Spend, used: float, since: float | None = None
-) -> State:
+def adjust(state: State, now: float, ask: Spend, used: float, since: float | None = None) -> State:
     """The state after a spend of ``ask.cost`` turned out to be one of ``used``.
 
     What was not used is given back, never beyond a full bucket; what was used above the cost
@@ -100,9 +98,7 @@ def _gcra(state: State, now: float, ask: Spend) -> tuple[float, State]:
     return (now + wait if wait > SLACK else now), (now, level)
 
 
-def _gcra_adjust(
-    state: State, now: float, ask: Spend, more: float, since: float | None
-) -> State:
+def _gcra_adjust(state: State, now: float, ask: Spend, more: float, since: float | None) -> State:
     return (now, max(0.0, _level(state, now, ask) + more))
 
 
@@ -140,9 +136,7 @@ def _fixed(state: State, now: float, ask: Spend) -> tuple[float, State]:
     return max(now, start), (start, used + cost)
 
 
-def _fixed_adjust(
-    state: State, now: float, ask: Spend, more: float, since: float | None
-) -> State:
+def _fixed_adjust(state: State, now: float, ask: Spend, more: float, since: float | None) -> State:
     start, used = _fixed_now(state, now, ask)
     if more < 0 and since is not None and _window(since, ask.per) < start:
         return state

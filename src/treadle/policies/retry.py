@@ -1,7 +1,10 @@
 """When to try again: how often, after which errors and results, and how much later."""
 
+# ruff: noqa: A002 - "max" is the word for it, and no function here needs the builtin
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +12,8 @@ import msgspec
 from treadle.durations import Duration, seconds
 from treadle.errors import Quit, ResultRejected, RetryLater
 from treadle.ids import Chance
-from treadle.policies.backoff import Backoff, BackoffLike, backoff as make_backoff
+from treadle.policies.backoff import Backoff, BackoffLike
+from treadle.policies.backoff import backoff as make_backoff
 from treadle.policies.definition import Definition, refuse, whole
 from treadle.policies.match import (
     AttemptInfo,
@@ -74,6 +78,9 @@ class Retry(Definition):
     until: tuple[Validator, ...]
     backoff: Backoff
     max_retry_after: float
+    _on: Matcher
+    _gives_up: Matcher
+    _checks: tuple[Callable[[Any, AttemptInfo], object], ...]
 
     def __init__(
         self,
@@ -104,11 +111,9 @@ class Retry(Definition):
         """A retry from what an option holds: a number of further attempts, or ``None`` for 0."""
         if isinstance(value, Retry):
             return value
-        if isinstance(value, bool):
-            refuse("retry", value, "a number; say how many further attempts, such as retry=3")
-        if value is None or isinstance(value, int):
-            return cls(whole(value or 0, "retry"))
-        refuse("retry", value, "a number of further attempts or a Retry(…)")
+        if isinstance(value, bool) or not isinstance(value, int | None):
+            refuse("retry", value, "a number of further attempts, such as 3, nor a Retry(…)")
+        return cls(whole(value or 0, "retry"))
 
     def rejects(self, result: Any, info: AttemptInfo) -> ResultRejected | None:
         """The error of a result that ``until`` does not accept; ``None`` for one that will do.
@@ -120,7 +125,7 @@ class Retry(Definition):
             try:
                 if check(result, info):
                     continue
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the cause of the rejection
                 reason = error
             name = getattr(validator, "__qualname__", repr(validator))
             told = f" ({reason!r})" if reason else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -42,16 +41,16 @@ def _said(error: BaseException) -> list[Any]:
 def _get(thing: Any, name: str) -> Any:
     try:
         return getattr(thing, name, None)
-    except Exception:  # properties of some clients raise where there is nothing
+    except Exception:  # noqa: BLE001 - properties of some clients raise where there is nothing
         return None
 
 
 def _header(headers: Any) -> Any:
     # The headers of HTTP clients ignore case; a plain dictionary does not.
-    if isinstance(headers, Mapping):
-        return headers.get("Retry-After", headers.get("retry-after"))
     get = _get(headers, "get")
-    return get("Retry-After") if callable(get) else None
+    if not callable(get):
+        return None
+    return get("Retry-After") or get("retry-after")
 
 
 def _delay(said: Any, now: float) -> float | None:
