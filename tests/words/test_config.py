@@ -184,7 +184,8 @@ def test_variables_of_others_are_left_alone(variable: str, monkeypatch: pytest.M
         ("treadle.toml", "[foremen]\n", "no setting 'foremen'. Did you mean 'foreman'?"),
         ("pyproject.toml", "[tool.treadle]\nurll = 1\n", "pyproject.toml [tool.treadle]: no"),
         ("pyproject.toml", "[tool]\ntreadle = 1\n", "[tool.treadle] must be a table"),
-        ("treadle.toml", "url = 5\n", "url is 5, but must be text"),
+        ("treadle.toml", "url = 5\n", "url is 5, but must be a URL like 'sqlite:///jobs.db'"),
+        ("treadle.toml", 'url = "jobs.db"\n', "url is 'jobs.db', but must be a URL like"),
     ],
 )
 def test_a_refused_file_is_named(directory: Path, name: str, text: str, says: str) -> None:

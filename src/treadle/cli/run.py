@@ -125,7 +125,7 @@ def configured(name: str, settings: Settings, url: str | None, *, alone: bool = 
     configure(level=settings.log.level, layout=settings.log.format)
     core = the_app(name)
     if url is not None:
-        core.use(url=url)
+        core.store = core.store_at(url)
     if core.url.startswith("memory:") and not alone:
         raise InvalidOption(
             f"app {name!r} keeps its jobs in {core.url}, inside one process, so no other program "

@@ -26,6 +26,10 @@ SecondsFrom0 = Annotated[
     float,
     Meta(ge=0, extra={"kind": "duration", "says": "seconds from 0, or text like '30s' or '5m'"}),
 ]
+Url = Annotated[
+    str,
+    Meta(pattern="^[a-z+]+://", extra={"kind": "url", "says": "a URL like 'sqlite:///jobs.db'"}),
+]
 Names = Annotated[
     tuple[str, ...], Meta(extra={"kind": "names", "says": "a list of names, or 'a,b'"})
 ]
@@ -76,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # The app that the command line works with when none is named: "module:attribute".
     app: str | None = None
     # Where jobs live.
-    url: str = DEFAULT_URL
+    url: Url = DEFAULT_URL
     # Prefix of every key, table and channel.
     namespace: str = "treadle"
     # Largest sealed payload, for arguments and for results.
