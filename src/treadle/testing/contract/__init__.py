@@ -22,51 +22,115 @@ import pytest
 _THEMES = (
     "base",
     "alter",
+    "bounds",
+    "cells",
     "claim",
+    "dependencies",
+    "events",
+    "find",
+    "followups",
+    "keys",
     "leases",
+    "limits",
+    "loops",
     "order",
+    "pauses",
     "push",
+    "rates",
+    "retention",
+    "rotation",
     "sessions",
     "settle",
+    "shared",
+    "suspects",
     "unique",
+    "wait",
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{theme}" for theme in _THEMES))
 
 from treadle.testing.contract.alter import AlterContract  # noqa: E402
 from treadle.testing.contract.base import Contract, Driver, Make, needs  # noqa: E402
+from treadle.testing.contract.bounds import BoundsContract  # noqa: E402
+from treadle.testing.contract.cells import CellsContract  # noqa: E402
 from treadle.testing.contract.claim import ClaimContract  # noqa: E402
+from treadle.testing.contract.dependencies import DependenciesContract  # noqa: E402
+from treadle.testing.contract.events import EventsContract  # noqa: E402
+from treadle.testing.contract.find import FindContract  # noqa: E402
+from treadle.testing.contract.followups import FollowupsContract  # noqa: E402
+from treadle.testing.contract.keys import KeysContract  # noqa: E402
 from treadle.testing.contract.leases import LeasesContract  # noqa: E402
+from treadle.testing.contract.limits import LimitsContract  # noqa: E402
+from treadle.testing.contract.loops import LoopsContract  # noqa: E402
 from treadle.testing.contract.order import OrderContract  # noqa: E402
+from treadle.testing.contract.pauses import PausesContract  # noqa: E402
 from treadle.testing.contract.push import PushContract  # noqa: E402
+from treadle.testing.contract.rates import RatesContract  # noqa: E402
+from treadle.testing.contract.retention import RetentionContract  # noqa: E402
+from treadle.testing.contract.rotation import RotationContract  # noqa: E402
 from treadle.testing.contract.sessions import SessionsContract  # noqa: E402
 from treadle.testing.contract.settle import SettleContract  # noqa: E402
+from treadle.testing.contract.shared import SharedContract  # noqa: E402
+from treadle.testing.contract.suspects import SuspectsContract  # noqa: E402
 from treadle.testing.contract.unique import UniqueContract  # noqa: E402
+from treadle.testing.contract.wait import WaitContract  # noqa: E402
 
 __all__ = [
     "AlterContract",
     "BackendContract",
+    "BoundsContract",
+    "CellsContract",
     "ClaimContract",
     "Contract",
+    "DependenciesContract",
     "Driver",
+    "EventsContract",
+    "FindContract",
+    "FollowupsContract",
+    "KeysContract",
     "LeasesContract",
+    "LimitsContract",
+    "LoopsContract",
     "Make",
     "OrderContract",
+    "PausesContract",
     "PushContract",
+    "RatesContract",
+    "RetentionContract",
+    "RotationContract",
     "SessionsContract",
     "SettleContract",
+    "SharedContract",
+    "SuspectsContract",
     "UniqueContract",
+    "WaitContract",
     "needs",
 ]
 
 
 class BackendContract(
     AlterContract,
+    BoundsContract,
+    CellsContract,
     ClaimContract,
+    DependenciesContract,
+    EventsContract,
+    FindContract,
+    FollowupsContract,
+    KeysContract,
     LeasesContract,
+    LimitsContract,
+    LoopsContract,
     OrderContract,
+    PausesContract,
     PushContract,
+    RatesContract,
+    RetentionContract,
+    RotationContract,
     SessionsContract,
     SettleContract,
+    SharedContract,
+    SuspectsContract,
     UniqueContract,
+    WaitContract,
 ):
     """The whole suite."""

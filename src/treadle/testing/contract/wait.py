@@ -1,0 +1,220 @@
+"""Waiting: for something to claim, and for the change of one job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from treadle.ports import (
+    QUEUE_CELL,
+    Delete,
+    Feature,
+    Page,
+    Query,
+    QueueRule,
+    Reschedule,
+    Retry,
+    Write,
+)
+from treadle.records import In, JobState, Keep, Note
+from treadle.testing.clock import ManualClock, eventually, settle
+from treadle.testing.contract.base import Contract, Driver, needs
+from treadle.verdicts import Done
+
+__all__ = ["WaitContract"]
+
+Step = Callable[[], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def waiting(awaitable: Awaitable[Any]) -> AsyncIterator[asyncio.Future[Any]]:
+    """A block in which something waits; it is cancelled at the end, if it still does."""
+    task = asyncio.ensure_future(awaitable)
+    await settle()
+    yield task
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def comes(task: asyncio.Future[Any]) -> Any:
+    """What a waiting task gives, within a few real seconds."""
+    await eventually(task.done)
+    return task.result()
+
+
+class WaitContract(Contract):
+    """Hints that grant nothing, in time."""
+
+    # ------------------------------------------------------------- wait
+
+    async def test_it_ends_with_its_timeout(self, store: Driver, clock: ManualClock) -> None:
+        """Wait: at the latest after ``timeout``."""
+        async with waiting(store.backend.wait(["*"], 20.0)) as task:
+            await clock.aadvance(21)
+            await comes(task)
+
+    async def test_no_time_at_all(self, store: Driver) -> None:
+        """Wait: a timeout of 0 returns at once."""
+        async with waiting(store.backend.wait(["*"], 0.0)) as task:
+            await comes(task)
+
+    async def test_what_is_there_already(self, store: Driver) -> None:
+        """Wait: return when there may be something to claim, also when there is already."""
+        await store.add()
+        async with waiting(store.backend.wait(["*"], 1e6)) as task:
+            await comes(task)
+
+    @needs(Feature.PUSHES_WAKE)
+    async def test_a_push_wakes(self, store: Driver) -> None:
+        """Wait: never needlessly late where ``PUSHES_WAKE`` is served."""
+        async with waiting(store.backend.wait(["mail"], 1e6)) as task:
+            assert not task.done()
+            await store.add(queue="mail.a")
+            await comes(task)
+
+    @needs(Feature.PUSHES_WAKE)
+    @pytest.mark.parametrize("how", ["again", "release", "retry", "now", "resume", "key", "follow"])
+    async def test_whatever_makes_a_job_ready_wakes(self, store: Driver, how: str) -> None:
+        """Wait: not only a push makes something to claim."""
+        step = await self.prepared(store, how)
+        async with waiting(store.backend.wait(["*"], 1e6)) as task:
+            await step()
+            await comes(task)
+        assert len(await store.claim(who="two")) == 1
+
+    async def prepared(self, store: Driver, how: str) -> Step:
+        """A store with nothing to claim, and the step that makes a job ready."""
+        match how:
+            case "resume":
+                rule = msgspec.msgpack.encode(QueueRule(paused=True))
+                await store.backend.write([Write(key=QUEUE_CELL + "default", value=rule)])
+                await store.add()
+                resume = Write(key=QUEUE_CELL + "default", value=None)
+                return lambda: store.backend.write([resume])
+            case "now":
+                job_id = await store.add(due=In(1e5))
+                return lambda: store.alter(job_id, Reschedule(due=In(0.0)))
+            case "key":
+                lease = await store.run(key="k")
+                await store.add(key="k")
+                return lambda: store.done(lease)
+            case "retry":
+                lease = await store.run()
+                await store.fail(lease)
+                return lambda: store.alter(lease.spec.id, Retry())
+        lease = await store.run()
+        if how == "again":
+            return lambda: store.again(lease)
+        if how == "release":
+            return lambda: store.release(lease)
+        return lambda: store.settle(lease, Done(), store.job())
+
+    @needs(Feature.PUSHES_WAKE, Feature.DELAY)
+    async def test_a_due_time_wakes(self, store: Driver, clock: ManualClock) -> None:
+        """Wait: return when a scheduled job is due."""
+        job_id = await store.add(due=In(30.0))
+        async with waiting(store.backend.wait(["*"], 1e6)) as task:
+            await clock.aadvance(31)
+            await comes(task)
+        assert await store.claimed() == [job_id]
+
+    @needs(Feature.PUSHES_WAKE)
+    async def test_a_lapse_wakes(self, store: Driver, clock: ManualClock) -> None:
+        """Wait: return when a lease lapses, with no other call that moves time."""
+        lease = await store.run()
+        async with waiting(store.backend.wait(["*"], 1e6)) as task:
+            await clock.aadvance(32)
+            await comes(task)
+        assert await store.claimed(who="two") == [lease.spec.id]
+
+    async def test_it_grants_nothing(self, store: Driver) -> None:
+        """Wait: a hint; the job is granted by the claim only."""
+        job_id = await store.add()
+        async with waiting(store.backend.wait(["*"], 1e6)) as task:
+            await comes(task)
+        assert await store.state(job_id) is JobState.QUEUED
+
+    async def test_a_cancelled_wait_leaves_nothing(self, store: Driver) -> None:
+        """Wait: giving up is harmless, and others are woken all the same."""
+        async with waiting(store.backend.wait(["*"], 1e6)):
+            pass
+        async with waiting(store.backend.wait(["*"], 1e6)) as task:
+            await store.add()
+            await comes(task)
+
+    # ------------------------------------------------------------- find
+
+    def find(self, store: Driver, job_id: str, version: int) -> Awaitable[Page]:
+        """Wait for the change of one job."""
+        return store.backend.find(Query(ids=(job_id,), wait=1e6, version=version))
+
+    @needs(Feature.RECORDS)
+    @pytest.mark.parametrize("change", ["claim", "note", "settle", "cancel", "delete", "keep"])
+    async def test_a_change_of_one_job(self, store: Driver, change: str) -> None:
+        """Query: wait until its version is above ``version`` or it is gone."""
+        step = await self.changing(store, change)
+        record = (await store.records())[0]
+        async with waiting(self.find(store, record.id, record.version)) as task:
+            assert not task.done()
+            await step()
+            page: Page = await comes(task)
+        if change in {"delete", "keep"}:
+            assert (page.records, list(page.gone)) == ((), [record.id])
+        else:
+            assert page.records[0].version > record.version
+
+    async def changing(self, store: Driver, change: str) -> Step:
+        """A store with one job, and the step that changes it."""
+        if change == "claim":
+            await store.add()
+            return lambda: store.take()
+        if change in {"cancel", "delete"}:
+            job_id = await store.add()
+            if change == "cancel":
+                return lambda: store.cancel(job_id)
+            return lambda: store.alter(job_id, Delete())
+        lease = await store.run(keep=Keep(succeeded=0.0 if change == "keep" else 60.0))
+        if change == "note":
+            return lambda: store.extend(lease, note=Note(current=1.0))
+        return lambda: store.done(lease)
+
+    @needs(Feature.RECORDS)
+    async def test_what_has_changed_already(self, store: Driver) -> None:
+        """Query: an older version than the present one is answered at once."""
+        job_id = await store.add()
+        async with waiting(self.find(store, job_id, -1)) as task:
+            assert (await comes(task)).records[0].id == job_id
+
+    @needs(Feature.RECORDS)
+    async def test_what_is_not_there(self, store: Driver) -> None:
+        """Query: a job that is gone, or was never there, is answered at once."""
+        lease = await store.run(keep=Keep(succeeded=0.0))
+        await store.done(lease)
+        for job_id in (lease.spec.id, store.ids.new()):
+            async with waiting(self.find(store, job_id, 99)) as task:
+                assert (await comes(task)).records == ()
+
+    @needs(Feature.RECORDS)
+    async def test_no_change_in_time(self, store: Driver, clock: ManualClock) -> None:
+        """Query: answer what is there at the end of the wait."""
+        record = await store.record(await store.add())
+        query = Query(ids=(record.id,), wait=30.0, version=record.version)
+        async with waiting(store.backend.find(query)) as task:
+            await clock.aadvance(31)
+            page: Page = await comes(task)
+        assert page.records == (record,)
+
+    @needs(Feature.RECORDS)
+    async def test_a_change_that_time_makes(self, store: Driver, clock: ManualClock) -> None:
+        """Query: a lapse or an expiry is a change too."""
+        record = await store.record(await store.add(expires=In(10.0)))
+        query = Query(ids=(record.id,), wait=60.0, version=record.version)
+        async with waiting(store.backend.find(query)) as task:
+            await clock.aadvance(11)
+            page: Page = await comes(task)
+        assert page.records[0].state is JobState.FAILED
