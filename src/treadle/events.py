@@ -18,6 +18,7 @@ NAMES = (
     "job.released",
     "job.succeeded",
     "job.failed",
+    "job.cancelling",
     "job.cancelled",
     "job.lost",
     "queue.paused",

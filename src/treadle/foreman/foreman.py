@@ -167,6 +167,7 @@ class Foreman(Noticed):
             url=backend.url,
         )
         self._tell("foreman.started")
+        self._ear = loop.create_task(self._listen(), name="treadle-ear")
         self._life = loop.create_task(self._live(), name="treadle-foreman")
         return self
 
@@ -248,6 +249,12 @@ class Foreman(Noticed):
                 await self._idle()
             self._recycle()
 
+    async def _listen(self) -> None:
+        """Hear of jobs that are to be cancelled before the next renewal would tell."""
+        async for event in self._backend.subscribe("job.cancelling"):
+            if any(job.token.job_id == event.job_id for job in list(self._attempts.running)):
+                self._heartbeat.nudge()
+
     def _free_places(self) -> int:
         free = self.options.concurrency - len(self._attempts.running)
         if self._recycling.max_jobs is not None:
@@ -301,6 +308,8 @@ class Foreman(Noticed):
             await self._within(grace, self._until_idle())
         await self._within(grace, self._settler.flush())
         await self._notes.aclose()
+        self._ear.cancel()
+        await asyncio.wait({self._ear})
         await self._heartbeat.stop()
         try:
             await self._backend.close_session(self._session)

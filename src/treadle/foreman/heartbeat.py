@@ -64,7 +64,8 @@ class Heartbeat:
         self._chance = chance
         self._watchdog = watchdog
         self._stop = threading.Event()
-        self._over: asyncio.Event | None = None
+        self._wake: asyncio.Event | None = None
+        self._soon = False
         self._own: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._live, name="treadle-heartbeat", daemon=True)
 
@@ -75,11 +76,19 @@ class Heartbeat:
     async def stop(self) -> None:
         """End, after the call to the store that is under way."""
         self._stop.set()
-        own, over = self._own, self._over
-        if own is not None and over is not None and not own.is_closed():
-            own.call_soon_threadsafe(over.set)
+        self._rouse()
         while self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
+
+    def nudge(self) -> None:
+        """Renew now: there is an answer to be had, such as that a job is to be cancelled."""
+        self._soon = True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        own, wake = self._own, self._wake
+        if own is not None and wake is not None and not own.is_closed():
+            own.call_soon_threadsafe(wake.set)
 
     def _live(self) -> None:
         try:
@@ -90,7 +99,7 @@ class Heartbeat:
             _log.exception("heartbeat.died")
 
     async def _beat(self) -> None:
-        self._own, self._over = asyncio.get_running_loop(), asyncio.Event()
+        self._own, self._wake = asyncio.get_running_loop(), asyncio.Event()
         pause = self._lease / 3
         due = self._clock.monotonic() + pause * self._chance.uniform(0.9, 1.1)
         tick = min(0.5, self._lease / 12)
@@ -100,7 +109,8 @@ class Heartbeat:
                 if self._watchdog is not None:
                     self._watchdog.look()
                 now = self._clock.monotonic()
-                if now >= due:
+                if now >= due or self._soon:
+                    self._soon = False
                     renewed = await self._renew()
                     wait = pause if renewed else min(pause, 1.0)
                     due = self._clock.monotonic() + wait * self._chance.uniform(0.9, 1.1)
@@ -109,13 +119,14 @@ class Heartbeat:
             await self._backend.aclose()
 
     async def _rest(self, seconds: float) -> None:
-        """Sleep, or wake up to stop."""
-        assert self._over is not None
+        """Sleep, or be woken."""
+        assert self._wake is not None
         sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        stopping = asyncio.ensure_future(self._over.wait())
-        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in (sleeping, stopping):
+        woken = asyncio.ensure_future(self._wake.wait())
+        await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
+        for waiter in (sleeping, woken):
             waiter.cancel()
+        self._wake.clear()
 
     async def _renew(self) -> bool:
         """Renew everything that is held. False when the store did not answer."""
