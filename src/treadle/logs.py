@@ -4,6 +4,9 @@ One event name per fact, everything else as key and value. A library must not de
 application logs, so events go to the standard logger ``treadle`` as ``event key=value …`` and
 carry their fields in ``record.__dict__`` for formatters that can use them. ``treadle run``
 configures handlers; a program that embeds a foreman keeps its own.
+
+structlog is loaded with the first event that is shown: it takes 7 MiB and most of the time of
+``import treadle``, because it brings a library for terminals.
 """
 
 from __future__ import annotations
@@ -11,16 +14,76 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import structlog
+
+if TYPE_CHECKING:
+    from structlog.processors import KeyValueRenderer
+    from structlog.stdlib import BoundLogger
 
 __all__ = ["Logger", "configure", "get_logger"]
 
-Logger = structlog.stdlib.BoundLogger
 
-_plain = structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True)
+class Logger:
+    """Writes events below one name, each with the fields that are bound to it."""
+
+    __slots__ = ("_bound", "_logger", "_made")
+
+    def __init__(self, name: str, bound: Mapping[str, Any]) -> None:
+        self._logger = logging.getLogger(name)
+        self._bound = bound
+        self._made: BoundLogger | None = None
+
+    def bind(self, **fields: Any) -> Logger:
+        """A logger whose events carry these fields, too."""
+        return Logger(self._logger.name, {**self._bound, **fields})
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._write(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._write(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._write(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._write(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """An error, with the traceback of the exception that is being handled."""
+        self._write(logging.ERROR, event, {"exc_info": True, **fields})
+
+    def critical(self, event: str, **fields: Any) -> None:
+        self._write(logging.CRITICAL, event, fields)
+
+    def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        if self._logger.isEnabledFor(level):
+            if self._made is None:
+                self._made = _structured(self._logger, self._bound)
+            self._made.log(level, event, **fields)
+
+
+def _structured(logger: logging.Logger, bound: Mapping[str, Any]) -> BoundLogger:
+    import structlog
+
+    made: BoundLogger = structlog.wrap_logger(
+        logger,
+        processors=[_render],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        context_class=dict,
+        **bound,
+    )
+    return made
+
+
+@cache
+def _plain() -> KeyValueRenderer:
+    from structlog.processors import KeyValueRenderer
+
+    return KeyValueRenderer(key_order=["event"], drop_missing=True)
 
 
 def _render(
@@ -29,12 +92,11 @@ def _render(
     """The arguments of the standard logger: a readable line, and the fields as they are."""
     exc_info = event.pop("exc_info", None)
     name = event.pop("event")
-    line = f"{name} {_plain(logger, method, dict(event))}" if event else str(name)
+    line = f"{name} {_plain()(logger, method, dict(event))}" if event else str(name)
     options: dict[str, Any] = {"extra": {"treadle": {"event": name, **event}}}
     if exc_info:
         options["exc_info"] = exc_info
-    # A percent sign in a field must not be taken for a format.
-    return (line.replace("%", "%%"),), options
+    return (line,), options
 
 
 def get_logger(name: str = "treadle", **bound: Any) -> Logger:
@@ -44,14 +106,7 @@ def get_logger(name: str = "treadle", **bound: Any) -> Logger:
         name: of the standard logger, below ``treadle``.
         bound: fields that every event of it carries.
     """
-    logger: Logger = structlog.wrap_logger(
-        logging.getLogger(name),
-        processors=[structlog.stdlib.filter_by_level, _render],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        context_class=dict,
-        **bound,
-    )
-    return logger
+    return Logger(name, bound)
 
 
 def configure(*, level: str = "info", layout: str = "console") -> None:
@@ -108,7 +163,7 @@ def _without(record: logging.LogRecord, name: str) -> str:
     fields = _fields(record)
     del fields[name]
     event = fields.pop("event")
-    return f"{event} {_plain(None, '', fields)}"
+    return f"{event} {_plain()(None, '', fields)}"
 
 
 def _printable(text: str) -> str:

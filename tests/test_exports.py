@@ -1,0 +1,83 @@
+"""What `import treadle` gives, no more and no less."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import treadle
+
+SRC = Path(__file__).parent.parent / "src"
+HEAVY = {"typer", "click", "rich", "structlog", "pydantic", "attr", "multiprocessing", "pytest"}
+PUBLIC = """
+    Treadle task Task Job Context CONTEXT Depends Foreman Event
+    JobState Cause Keep Unique LOW NORMAL HIGH CRITICAL
+    Retry Timeout Breaker Rate Slots LimitSet backoff
+    RetryLater Skip Fail Trip Quit
+    TreadleError InvalidOption UnknownOption InvalidCall NotEncodable
+    QueueFull DuplicateJob OutcomeUnknown JobNotFound
+    JobError JobFailed JobCancelled ResultExpired
+    WaitTimeout AttemptTimeout LeaseLost BackendError BackendUnavailable
+    __version__
+""".split()
+
+
+def _python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=SRC,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(treadle.__all__) == sorted(PUBLIC)
+    assert set(PUBLIC) <= set(dir(treadle))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_is_there_and_described(name: str) -> None:
+    value = getattr(treadle, name)
+    assert isinstance(value, ModuleType) == (name == "backoff")
+    if isinstance(value, type) or callable(value):
+        assert value.__doc__, f"{name} has no docstring"
+        assert value.__module__.startswith("treadle.")
+
+
+def test_a_star_import_gives_the_public_names() -> None:
+    names: dict[str, object] = {}
+    exec("from treadle import *", names)
+    assert set(names) - {"__builtins__"} == set(PUBLIC)
+
+
+def test_a_name_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Tredle'"):
+        _ = treadle.Tredle  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="Tredle"):
+        exec("from treadle import Tredle")
+
+
+@pytest.mark.parametrize("first", ["treadle", "treadle.task", "treadle.app", "treadle.foreman"])
+def test_the_decorator_is_not_hidden_by_its_module(first: str) -> None:
+    """A package and a function share the name `task`."""
+    code = f"import {first}; from treadle import task; import treadle; print(task is treadle.task)"
+    assert _python(f"{code}; print(type(task).__name__)").split() == ["True", "function"]
+
+
+def test_what_draws_on_the_screen_is_not_loaded() -> None:
+    """Not even when every name is used, but for what runs jobs."""
+    code = f"""
+import sys, treadle
+for name in treadle.__all__:
+    name == "Foreman" or getattr(treadle, name)
+print(*sorted({HEAVY} & set(sys.modules)))
+"""
+    assert _python(code).split() == []

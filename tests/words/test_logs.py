@@ -1,0 +1,68 @@
+"""Events reach the standard loggers, as a line and as fields."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from treadle.logs import get_logger
+
+LOUD = "import logging; logging.basicConfig(level='INFO')"
+
+
+@pytest.fixture
+def shown(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="treadle")
+    return caplog
+
+
+def test_an_event_is_a_line_and_fields(shown: pytest.LogCaptureFixture) -> None:
+    log = get_logger("treadle.words", job="j1").bind(attempt=2)
+    log.info("job.done", share="100 %d")
+    [record] = shown.records
+    assert record.getMessage() == "job.done job='j1' attempt=2 share='100 %d'"
+    assert record.__dict__["treadle"] == {
+        "event": "job.done",
+        "job": "j1",
+        "attempt": 2,
+        "share": "100 %d",
+    }
+    assert (record.name, record.levelname) == ("treadle.words", "INFO")
+
+
+def test_bound_fields_stay_with_the_logger_that_bound_them(
+    shown: pytest.LogCaptureFixture,
+) -> None:
+    log = get_logger("treadle.words")
+    log.bind(job="j1")
+    log.warning("alone")
+    assert shown.records[0].getMessage() == "alone"
+
+
+def test_an_exception_brings_its_traceback(shown: pytest.LogCaptureFixture) -> None:
+    try:
+        raise KeyError("k")
+    except KeyError:
+        get_logger("treadle.words").exception("job.broke")
+    assert "KeyError" in shown.text
+
+
+def test_an_event_below_the_level_is_not_written(shown: pytest.LogCaptureFixture) -> None:
+    get_logger("treadle.words").debug("too.small")
+    assert not shown.records
+
+
+@pytest.mark.parametrize(("setting", "loaded"), [("", "False"), (LOUD, "True")])
+def test_structlog_is_loaded_with_the_first_event_shown(setting: str, loaded: str) -> None:
+    code = f"""
+import sys
+{setting}
+from treadle.logs import get_logger
+get_logger().info("hello")
+print("structlog" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == loaded
