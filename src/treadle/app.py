@@ -22,7 +22,7 @@ from treadle.options import DeclareOptions
 from treadle.ports import Altered, Change, Page, Query
 from treadle.querying import Conditions, query_of
 from treadle.queues import Queue
-from treadle.task import AsyncTask, Decorator, PlainTask, Task, declare
+from treadle.task import AsyncTask, Decorator, PlainTask, Task, declare, is_task
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -74,7 +74,7 @@ class Treadle:
     @overload
     def task(self, fn: Callable[P, R], /) -> PlainTask[P, R]: ...
     @overload
-    def task(self, **options: Unpack[DeclareOptions]) -> Decorator: ...
+    def task(self, /, **options: Unpack[DeclareOptions]) -> Decorator: ...
     def task(self, fn: Any = None, /, **options: Any) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(retry=3)``.
 
@@ -98,11 +98,11 @@ class Treadle:
         """
         taken: list[Task[..., Any]] = []
         for source in sources:
-            if isinstance(source, Task):
-                taken.append(source)
-                continue
             module = import_module(source) if isinstance(source, str) else source
-            found = [one for one in vars(module).values() if isinstance(one, Task)]
+            if not isinstance(module, ModuleType):
+                taken.append(module)
+                continue
+            found = [one for one in vars(module).values() if is_task(one)]
             if not found:
                 raise InvalidOption(
                     f"module {module.__name__!r} has no tasks at its top; "
@@ -159,13 +159,11 @@ class Treadle:
     ) -> Job[R]: ...
     @overload
     def enqueue(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
-    @overload
-    def enqueue(self, task: str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
     def enqueue(self, task: Any, /, *args: Any, **kwargs: Any) -> Job[Any]:
         """A durable job of a call.
 
         Args:
-            task: a task, the function of one, or its name.
+            task: a task, ``task.options(…)``, or the function of one.
             args, kwargs: its arguments.
         """
         call = Call(self.core.task_of(task), args, kwargs)
@@ -181,8 +179,6 @@ class Treadle:
     async def aenqueue(
         self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Job[R]: ...
-    @overload
-    async def aenqueue(self, task: str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
     async def aenqueue(self, task: Any, /, *args: Any, **kwargs: Any) -> Job[Any]:
         """A durable job of a call. See :meth:`enqueue`."""
         return await send(self.core, Call(self.core.task_of(task), args, kwargs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypedDict
@@ -13,6 +12,7 @@ from treadle.config import load
 from treadle.core import Core
 from treadle.durations import Duration, seconds
 from treadle.errors import InvalidOption, UnknownOption
+from treadle.guards import is_error_class
 from treadle.ids import Ids
 from treadle.middleware import Middleware
 
@@ -65,16 +65,16 @@ def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
                 option=name,
                 known=known,
             )
-    if url is not None and (not isinstance(url, str) or "://" not in url):
+    if url is not None and "://" not in str(url):
         raise InvalidOption(
             f"url={url!r} is not the URL of a backend; it is like 'sqlite:///jobs.db' or "
             "'memory://'",
             option="url",
             value=url,
         )
-    errors = tuple(options.get("errors", ()))
+    errors: tuple[Any, ...] = tuple(options.get("errors", ()))
     for kind in errors:
-        if not (inspect.isclass(kind) and issubclass(kind, BaseException)):
+        if not is_error_class(kind):
             raise InvalidOption(
                 f"errors: {kind!r} is not an exception class", option="errors", value=kind
             )

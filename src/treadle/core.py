@@ -140,9 +140,9 @@ class Core:
         Raises:
             UnknownTask: it is none of this app.
         """
-        from treadle.task import Task
+        from treadle.task import is_task
 
-        if isinstance(task, Task):
+        if is_task(task):
             if task.core is self:
                 return task
             if task.core is None:

@@ -29,7 +29,7 @@ from treadle.policies.drive import Ended as Judged, verdict
 from treadle.pools.place import Call, Ended
 from treadle.ports import Backend, Claim, Query, Settlement
 from treadle.records import Cause, JobState, Lease, NewJob, Note, Session, SessionInfo
-from treadle.verdicts import Again, Done, Failed, Verdict
+from treadle.verdicts import Again, Cancelled, Done, Failed, Released, Verdict
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -150,8 +150,17 @@ class EagerRunner:
         return msgspec.structs.replace(end, delay=0.0) if isinstance(end, Again) else end
 
     def _tell(self, lease: Lease, end: Verdict) -> None:
-        names = {Done: "job.succeeded", Failed: "job.failed", Again: "job.retrying"}
-        name = names.get(type(end), "job.released")
+        match end:
+            case Done():
+                name = "job.succeeded"
+            case Failed():
+                name = "job.failed"
+            case Again():
+                name = "job.retrying"
+            case Cancelled():
+                name = "job.cancelled"
+            case Released():
+                name = "job.released"
         if not self._core.bus.wanted(name):
             return
         self._core.bus.emit(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 
 from treadle.errors import DuplicateJob, EnqueueError, InvalidOption, QueueFull, UsageError
 from treadle.events import Event
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from treadle.core import Core
     from treadle.task import Task
 
-__all__ = ["Call", "follow_up", "send", "send_many"]
+__all__ = ["Call", "follow_up", "is_call", "send", "send_many"]
 
 R = TypeVar("R")
 _CHUNK = 1000
@@ -38,6 +38,11 @@ class Call(Generic[R]):
     def __repr__(self) -> str:
         shown = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
         return f"{self.task.name}({', '.join(shown)})"
+
+
+def is_call(value: object) -> TypeGuard[Call[Any]]:
+    """Whether it came from ``task.bind(…)``."""
+    return isinstance(value, Call)
 
 
 async def send(core: Core, call: Call[R]) -> Job[R]:

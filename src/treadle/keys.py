@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
 from string import Formatter
@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from treadle.errors import InvalidCall, InvalidOption
+from treadle.guards import is_iterable
 from treadle.policies.arguments import Reader
 
 __all__ = ["KeyLike", "KeyRule", "key_rule"]
@@ -50,7 +51,7 @@ def key_rule(
         reader = Reader(value, option)
         reader.check(parameters, f"task {task!r}")
         return _Function(reader, task)
-    names = tuple(value) if isinstance(value, Iterable) else ()  # type: ignore[redundant-expr]
+    names = tuple(value) if is_iterable(value) else ()
     if names:
         for name in names:
             _check_name(name, where, option, parameters)

@@ -75,7 +75,7 @@ def _kind_of(fn: Any) -> str:
     if ismethod(fn):
         return "a method bound to an object"
     if isinstance(fn, staticmethod | classmethod):
-        return f"a {type(fn).__name__}: put that decorator above the task's"
+        return "a staticmethod or classmethod: put that decorator above the task's"
     return f"a {type(fn).__name__}"
 
 

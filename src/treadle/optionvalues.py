@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import msgspec
 from treadle.backends.common.names import check_queue
 from treadle.durations import seconds, timestamp
 from treadle.errors import InvalidOption, Unsupported
+from treadle.guards import is_error_class, is_iterable, is_mapping
 from treadle.keys import key_rule
 from treadle.options import Facts, TaskOptions, UniqueRule
 from treadle.policies.limitset import LimitSet
@@ -142,7 +142,7 @@ def _unique(value: Any, reading: _Reading) -> Fields:
             "ttl": value.ttl,
             "on_conflict": value.on_conflict,
         }
-    elif isinstance(value, Mapping):
+    elif is_mapping(value):
         given = _named(value, "unique", ("by", "scope", "ttl", "on_conflict"), reading)
     else:
         given = {"by": value}
@@ -191,10 +191,8 @@ def _limits(value: Any, reading: _Reading) -> Fields:
 
 
 def _after(value: Any, reading: _Reading) -> Fields:
-    one_only = isinstance(value, str) or not isinstance(value, Iterable)
-    several: Iterable[Any] = (value,) if one_only else value
     ids: list[str] = []
-    for one in several:
+    for one in value if is_iterable(value) else (value,):
         job_id = one if isinstance(one, str) else getattr(one, "id", None)
         if not isinstance(job_id, str) or not job_id:
             raise reading.refuse("after", one, "a job or the id of one")
@@ -213,7 +211,7 @@ def _on_failure(value: Any, reading: _Reading) -> Fields:
 def _keep(value: Any, reading: _Reading) -> Fields:
     if isinstance(value, Keep):
         return {"keep": value}
-    if not isinstance(value, Mapping):
+    if not is_mapping(value):
         one = None if value is None else seconds(value, "keep")
         return {"keep": Keep(succeeded=one, failed=one, cancelled=one)}
     times = {
@@ -237,13 +235,10 @@ def _tags(value: Any, reading: _Reading) -> Fields:
 
 
 def _meta(value: Any, reading: _Reading) -> Fields:
-    if not isinstance(value, Mapping):
-        raise reading.refuse("meta", value, "a dict")
-    given: Mapping[Any, Any] = value
-    if not all(isinstance(name, str) for name in given):
+    if not is_mapping(value) or not all(isinstance(name, str) for name in value):
         raise reading.refuse("meta", value, "a dict with texts as keys")
     # A copy: what the caller does with the dict later is not the job's business.
-    meta: dict[str, Any] = {**reading.base.meta, **given}
+    meta: dict[str, Any] = {**reading.base.meta, **value}
     try:
         return {"meta": msgspec.json.decode(msgspec.json.encode(meta))}
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
@@ -315,9 +310,9 @@ def _worker(value: Any, reading: _Reading) -> Fields:
 
 
 def _errors(value: Any, reading: _Reading) -> Fields:
-    kinds = (value,) if inspect.isclass(value) else tuple(value)
+    kinds: tuple[Any, ...] = (value,) if isinstance(value, type) else tuple(value)
     for kind in kinds:
-        if not inspect.isclass(kind) or not issubclass(kind, BaseException):
+        if not is_error_class(kind):
             raise reading.refuse("errors", kind, "an exception class")
     return {"errors": kinds}
 

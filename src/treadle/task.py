@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from inspect import iscoroutinefunction, signature
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeGuard, TypeVar, overload
 
 import msgspec
 
 from treadle.codec import Shape
-from treadle.enqueueing import Call, follow_up, send, send_many
+from treadle.enqueueing import Call, follow_up, is_call, send, send_many
 from treadle.errors import InvalidCall, NotOpen, UsageError
+from treadle.guards import is_mapping, is_tuple
 from treadle.injected import Injected, injected_of
 from treadle.mould import Mould
 from treadle.naming import task_name
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from treadle.job import Job
     from treadle.records import NewJob
 
-__all__ = ["AsyncTask", "Call", "Decorator", "PlainTask", "Task", "declare", "task"]
+__all__ = ["AsyncTask", "Call", "Decorator", "PlainTask", "Task", "declare", "is_task", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -159,21 +160,18 @@ class Task(Generic[P, R_co]):
     def _calls(self, items: Iterable[Any]) -> list[Call[Any]]:
         calls: list[Call[Any]] = []
         for index, item in enumerate(items):
-            if isinstance(item, Call):
-                call: Call[Any] = item
-                if call.task._registration is not self._registration:
+            if is_call(item):
+                if item.task._registration is not self._registration:
                     raise InvalidCall(
-                        f"item {index} is a call of {call.task.name!r}, not of {self.name!r}; "
+                        f"item {index} is a call of {item.task.name!r}, not of {self.name!r}; "
                         "app.enqueue_many(…) takes calls of several tasks",
                         task=self.name,
                     )
-                calls.append(call)
-            elif isinstance(item, tuple):
-                args: tuple[Any, ...] = item
-                calls.append(Call(self, args, {}))
-            elif isinstance(item, Mapping):
-                kwargs: Mapping[str, Any] = item
-                calls.append(Call(self, (), dict(kwargs)))
+                calls.append(item)
+            elif is_tuple(item):
+                calls.append(Call(self, item, {}))
+            elif is_mapping(item):
+                calls.append(Call(self, (), dict(item)))
             else:
                 raise InvalidCall(
                     f"item {index} for task {self.name!r} is {item!r}; give the arguments of each "
@@ -238,6 +236,11 @@ class Decorator(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> PlainTask[P, R]: ...
 
 
+def is_task(value: object) -> TypeGuard[Task[..., Any]]:
+    """Whether it came from ``@app.task`` or ``@treadle.task``."""
+    return isinstance(value, Task)
+
+
 def declare(fn: Callable[..., Any], options: Mapping[str, Any], core: Core | None) -> Any:
     """The task of a function.
 
@@ -245,7 +248,7 @@ def declare(fn: Callable[..., Any], options: Mapping[str, Any], core: Core | Non
         InvalidOption: the function cannot be a task, or an option has a value that cannot work.
         UnknownOption: an option that does not exist.
     """
-    if isinstance(fn, Task):
+    if is_task(fn):
         raise UsageError(f"{fn.name!r} is a task already; task.options(…) gives a copy of it")
     given = dict(options)
     registration = Registration(fn, task_name(fn, given.get("name")))
@@ -254,8 +257,12 @@ def declare(fn: Callable[..., Any], options: Mapping[str, Any], core: Core | Non
     registration.shape = Shape.of(
         fn, skip=registration.hidden, name=registration.name, pickle=fields.get("pickle", False)
     )
-    kind: type[Task[..., Any]] = AsyncTask if registration.is_async else PlainTask
-    made: Task[..., Any] = kind(registration, msgspec.structs.replace(base, **fields))
+    declared = msgspec.structs.replace(base, **fields)
+    made: Task[..., Any]
+    if registration.is_async:
+        made = AsyncTask[..., Any](registration, declared)
+    else:
+        made = PlainTask[..., Any](registration, declared)
     if core is not None:
         made.join(core)
     return made
