@@ -35,9 +35,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from treadle.clock import SystemClock
 from treadle.errors import InvalidOption, TreadleError, UnknownOption
-from treadle.ids import SystemIds
 
 __all__ = ["ACTIONS", "ENVIRONMENT", "NAMES", "InjectedFault", "active", "failpoint", "watched"]
 
@@ -196,7 +194,8 @@ def _drop(rule: _Rule) -> None:
 
 
 def _sleep(rule: _Rule) -> None:
-    SystemClock().wait(threading.Event(), rule.argument)
+    # Real time also under a manual clock: it stands for a process that hangs.
+    threading.Event().wait(rule.argument)
 
 
 def _cancel(rule: _Rule) -> None:
@@ -260,11 +259,11 @@ def _rule(name: str, text: str, seed: str) -> _Rule:
 def _from_environment() -> None:
     """Arm what the environment asks for.
 
-    Without a seed each process chooses differently; else one that is restarted would die at
-    the same pass for ever.
+    Without a seed each process chooses differently, by its id; else one that is restarted would
+    die at the same pass for ever.
     """
     text = os.environ.get(ENVIRONMENT, "")
-    seed = os.environ.get(f"{ENVIRONMENT}_SEED") or str(SystemIds().nonce() if text else 0)
+    seed = os.environ.get(f"{ENVIRONMENT}_SEED") or str(os.getpid())
     for part in filter(None, (part.strip() for part in text.split(";"))):
         name, _, rule = part.partition("=")
         _rules[name.strip()] = _rule(name.strip(), rule.strip(), seed)

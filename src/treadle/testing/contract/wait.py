@@ -172,7 +172,7 @@ class WaitContract(Contract):
         """A store with one job, and the step that changes it."""
         if change == "claim":
             await store.add()
-            return lambda: store.take()
+            return store.take
         if change in {"cancel", "delete"}:
             job_id = await store.add()
             if change == "cancel":
