@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import UNSET
 
+from treadle.codec.misfit import class_of
 from treadle.errors import InvalidCall
 
 __all__ = ["VARIABLE", "Binder", "parameters_of"]
@@ -24,9 +25,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, Parameter]:
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
-        return dict(
-            inspect.signature(function, annotation_format=Format.FORWARDREF).parameters
-        )
+        return dict(inspect.signature(function, annotation_format=Format.FORWARDREF).parameters)
     return dict(inspect.signature(function).parameters)
 
 
@@ -48,6 +47,11 @@ class Binder:
         self.task = task
         self.injected = frozenset(skip)
         self.parameters = _callable_ones(parameters, self.injected)
+        self.required = frozenset(
+            name
+            for name, parameter in self.parameters.items()
+            if parameter.default is Parameter.empty and parameter.kind not in VARIABLE
+        )
         self.struct = _struct(self.parameters)
         self.call: Callable[..., Any] = self.struct
         kinds = {parameter.kind for parameter in self.parameters.values()}
@@ -71,14 +75,15 @@ class Binder:
         Raises:
             ValueError: no call gives these names.
         """
-        if type(by_name) is not dict or not by_name.keys() <= self.parameters.keys():
+        kind = class_of(by_name)
+        if kind is not dict or not by_name.keys() <= self.parameters.keys():
             raise ValueError("these are not the arguments of this function")
         args: list[Any] = []
         named: dict[str, Any] = {}
         more = self._more(by_name)
         for name, parameter in self.parameters.items():
             if name not in by_name:
-                if parameter.default is Parameter.empty and parameter.kind not in VARIABLE:
+                if name in self.required:
                     raise ValueError(f"the argument {name!r} is missing")
             elif parameter.kind is Parameter.VAR_POSITIONAL:
                 args.extend(by_name[name])
@@ -109,8 +114,10 @@ class Binder:
         problem = (
             self._unexpected(kwargs) or self._too_many(args) or self._twice(args, kwargs)
         ) or self._missing(args, kwargs)
-        takes = ", ".join(str(parameter.replace(annotation=Parameter.empty))
-                          for parameter in self.parameters.values())
+        takes = ", ".join(
+            str(parameter.replace(annotation=Parameter.empty))
+            for parameter in self.parameters.values()
+        )
         raise InvalidCall(
             f"task {self.task!r}: {problem}; it takes ({takes})", task=self.task
         ) from None
@@ -161,8 +168,7 @@ class Binder:
         missing = [
             repr(name)
             for name, parameter in self.parameters.items()
-            if parameter.default is Parameter.empty
-            and parameter.kind not in VARIABLE
+            if name in self.required
             and name not in positional
             and (name not in kwargs or parameter.kind is Parameter.POSITIONAL_ONLY)
         ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from treadle.codec.exts import NATIVE
-from treadle.codec.misfit import Misfit, Walk
+from treadle.codec.misfit import Misfit, Walk, class_of
 from treadle.codec.natural import key_step
 from treadle.codec.node import Node
 
@@ -114,6 +114,17 @@ class Row(Node):
         return self._walked(raw, walk, "parse")
 
 
+def _pairs_of(wire: Any) -> list[tuple[Any, Any]] | None:
+    """The members of a mapping, however it was written."""
+    kind = class_of(wire)
+    if kind is dict:
+        return list(wire.items())
+    if kind is list and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in wire):
+        pairs: list[tuple[Any, Any]] = wire
+        return pairs
+    return None
+
+
 class Mapped(Node):
     """A mapping. Keys that msgpack cannot have make it an array of pairs on the wire."""
 
@@ -126,31 +137,29 @@ class Mapped(Node):
         self.plain = kind is dict and bool(key.sends)
 
     def lower(self, value: Any, walk: Walk) -> Any:
-        if not isinstance(value, self._kind) or not isinstance(value, dict):
+        if not isinstance(value, self._kind):
             raise self.misfit(value)
-        walk.enter(len(value))
+        members: Any = value
+        walk.enter(len(members))
         if (
             not walk.careful
             and type(value) is dict
-            and self._key.sends.issuperset(map(type, value))
-            and self._item.sends.issuperset(map(type, value.values()))
+            and self._key.sends.issuperset(map(type, members))
+            and self._item.sends.issuperset(map(type, members.values()))
         ):
             walk.leave()
-            return value
-        pairs = self._pairs(value.items(), walk, self._key.lower, self._item.lower)
+            return members
+        pairs = self._pairs(members.items(), walk, self._key.lower, self._item.lower)
         walk.leave()
-        return dict(pairs) if NATIVE.issuperset(type(key) for key, _ in pairs) else pairs
+        return dict(pairs) if NATIVE.issuperset(class_of(key) for key, _ in pairs) else pairs
 
     def lift(self, wire: Any, walk: Walk) -> Any:
-        if isinstance(wire, dict):
-            pairs = list(wire.items())
-        elif type(wire) is list and all(type(p) is list and len(p) == 2 for p in wire):
-            pairs = wire
-        else:
+        pairs = _pairs_of(wire)
+        if pairs is None:
             raise self.misfit(wire)
         walk.enter(len(pairs))
-        if not self._key.takes.issuperset(type(key) for key, _ in pairs) or not (
-            self._item.takes.issuperset(type(item) for _, item in pairs)
+        if not self._key.takes.issuperset(class_of(key) for key, _ in pairs) or not (
+            self._item.takes.issuperset(class_of(item) for _, item in pairs)
         ):
             pairs = self._pairs(pairs, walk, self._key.lift, self._item.lift)
         walk.leave()
@@ -160,7 +169,8 @@ class Mapped(Node):
             raise Misfit(f"a key of this {self.label} cannot be hashed") from None
 
     def parse(self, raw: Any, walk: Walk) -> Any:
-        if type(raw) is not dict:
+        kind = class_of(raw)
+        if kind is not dict:
             raise self.misfit(raw)
         walk.enter(len(raw))
         pairs = self._pairs(raw.items(), walk, self._key.parse, self._item.parse)

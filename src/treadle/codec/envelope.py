@@ -2,7 +2,8 @@
 
 ::
 
-    C1  version  codec  cipher  key id length  headers length (2)  key id  headers  body  signature (32)
+    C1  version  codec  cipher  length of key id  length of headers (2)
+    key id  headers  body  signature (32)
 
 The first byte never starts a msgpack value, so that foreign bytes are told from a newer
 version. Without headers and keys the envelope is seven constant bytes. The signature is
@@ -12,10 +13,14 @@ there where there is a key id; it covers everything before it and what it is bou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Protocol
+
+import msgspec
 
 from treadle.codec.exts import pack
 from treadle.codec.keys import SIGNATURE_SIZE, KeyRing
+from treadle.codec.misfit import class_of
 from treadle.codec.natural import read
 from treadle.codec.pickled import Pickled
 from treadle.errors import (
@@ -38,6 +43,7 @@ MSGPACK, PICKLE = 1, 2
 
 _MAGIC = 0xC1
 _FIXED = 7
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _BARE = bytes([_MAGIC, FORMAT, MSGPACK, 0, 0, 0, 0])
 
 
@@ -56,7 +62,7 @@ class Cipher(Protocol):
         ...
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """An opened payload."""
 
     version: int
@@ -143,8 +149,8 @@ class Codec:
             NewerFormat: a newer version wrote it.
             SignatureInvalid: it is forged, unsigned, or not of ``associated``.
         """
-        if self._plain and sealed[:_FIXED] == _BARE and not self.require_signature:
-            return Envelope(FORMAT, MSGPACK, "", {}, sealed[_FIXED:])
+        if self._plain and sealed[:_FIXED] == _BARE:
+            return Envelope(FORMAT, MSGPACK, "", _NO_HEADERS, sealed[_FIXED:])
         return self._open(bytes(sealed), associated)
 
     def _seal(self, body: bytes, headers: Mapping[str, str], associated: bytes) -> bytes:
@@ -180,9 +186,7 @@ class Codec:
         if cipher:
             body = self._decrypted(cipher, body, sealed[:start] + associated)
         headers = _headers(packed)
-        return Envelope(
-            FORMAT, codec, key, headers, Pickled(body) if codec == PICKLE else body
-        )
+        return Envelope(FORMAT, codec, key, headers, Pickled(body) if codec == PICKLE else body)
 
     def _verify(self, key: str, sealed: bytes, end: int, associated: bytes) -> None:
         if self.keys is None:
@@ -203,7 +207,9 @@ class Codec:
 def _head(sealed: bytes) -> tuple[int, int, str, int, bytes]:
     """Codec, cipher, key id, where the body starts, and the packed headers."""
     if len(sealed) < _FIXED or sealed[0] != _MAGIC or sealed[1] == 0:
-        raise NotDecodable("not an envelope: these bytes were not written by Treadle, or are cut off")
+        raise NotDecodable(
+            "not an envelope: these bytes were not written by Treadle, or are cut off"
+        )
     version, codec, cipher, key_size = sealed[1:5]
     if version > FORMAT:
         raise NewerFormat(
@@ -248,9 +254,13 @@ def _packed_headers(headers: Mapping[str, str]) -> bytes:
 
 
 def _headers(packed: bytes) -> Mapping[str, str]:
-    headers = read(packed) if packed else {}
-    if type(headers) is not dict or not all(
+    if not packed:
+        return _NO_HEADERS
+    headers = read(packed)
+    kind = class_of(headers)
+    if kind is not dict or not all(
         type(name) is str and type(value) is str for name, value in headers.items()
     ):
         raise NotDecodable("the headers of the envelope are not texts by name")
-    return headers
+    found: dict[str, str] = headers
+    return found

@@ -14,16 +14,26 @@ from uuid import UUID
 
 from msgspec.msgpack import Decoder, Encoder, Ext
 
-from treadle.codec.misfit import MAX_DEPTH, MAX_INT_BITS, Misfit
+from treadle.codec.misfit import MAX_DEPTH, MAX_INT_BITS, Misfit, class_of
 
-__all__ = ["NATIVE", "SCALARS", "TO_EXT", "Tagged", "big_int", "odd_text", "pack", "tagged", "unpack"]
+__all__ = [
+    "NATIVE",
+    "SCALARS",
+    "TO_EXT",
+    "Tagged",
+    "big_int",
+    "odd_text",
+    "pack",
+    "tagged",
+    "unpack",
+]
 
 TUPLE, SET, FROZENSET = 1, 2, 3
 DATETIME, DATE, TIME, TIMEDELTA = 4, 5, 6, 7
 UUID_, DECIMAL, PATH = 8, 9, 10
 BIG_INT, ODD_TEXT, TAGGED, DICT = 11, 12, 13, 14
 
-NATIVE = frozenset({str, int, float, bool, type(None), bytes})
+NATIVE: frozenset[type] = frozenset({str, int, float, bool, type(None), bytes})
 """Classes that msgpack has itself."""
 
 _SURROGATES = "surrogatepass"
@@ -126,8 +136,15 @@ TO_EXT: dict[type, Callable[[Any], Ext]] = {
 }
 """Classes other than containers that travel as an extension."""
 
-SCALARS = NATIVE | TO_EXT.keys()
+SCALARS: frozenset[type] = NATIVE | TO_EXT.keys()
 """Classes of values that hold no others."""
+
+
+def _from_big_int(data: bytes) -> int:
+    if len(data) > MAX_INT_BITS // 8 + 1:
+        raise Misfit(f"an int of {len(data):,} bytes")
+    return int.from_bytes(data, "big", signed=True)
+
 
 _FROM_EXT: dict[int, Callable[[bytes], Any]] = {
     DATETIME: lambda data: _from_clock_text(dt.datetime, data),
@@ -137,15 +154,9 @@ _FROM_EXT: dict[int, Callable[[bytes], Any]] = {
     UUID_: lambda data: UUID(bytes=data),
     DECIMAL: lambda data: Decimal(data.decode()),
     PATH: _from_path,
-    BIG_INT: lambda data: _from_big_int(data),
+    BIG_INT: _from_big_int,
     ODD_TEXT: lambda data: data.decode("utf-8", _SURROGATES),
 }
-
-
-def _from_big_int(data: bytes) -> int:
-    if len(data) > MAX_INT_BITS // 8 + 1:
-        raise Misfit(f"an int of {len(data):,} bytes")
-    return int.from_bytes(data, "big", signed=True)
 
 
 _FROM_ARRAY: dict[int, Callable[[Any], Any]] = {
@@ -157,7 +168,8 @@ _FROM_ARRAY: dict[int, Callable[[Any], Any]] = {
 
 
 def _from_array(code: int, items: Any) -> Any:
-    if type(items) is not list:
+    kind = class_of(items)
+    if kind is not list:
         raise Misfit(f"extension {code} holds no array")
     if code == TAGGED:
         label, value = items

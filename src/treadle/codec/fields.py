@@ -15,7 +15,7 @@ from treadle.codec.records import Field
 __all__ = ["fields_of", "is_record"]
 
 
-def is_record(kind: type) -> bool:
+def is_record(kind: Any) -> bool:
     """Whether it is a class whose fields are known by name and type."""
     return (
         dataclasses.is_dataclass(kind)
@@ -26,8 +26,8 @@ def is_record(kind: type) -> bool:
     )
 
 
-def _is_named_tuple(kind: type) -> bool:
-    return issubclass(kind, tuple) and hasattr(kind, "_fields")
+def _is_named_tuple(kind: Any) -> bool:
+    return hasattr(kind, "_fields") and issubclass(kind, tuple)
 
 
 def fields_of(kind: Any, space: Mapping[str, Any]) -> list[Field]:

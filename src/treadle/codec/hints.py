@@ -58,8 +58,8 @@ def annotated(function: Callable[..., Any]) -> Any:
         inner = inspect.unwrap(inner.func)
     inner = getattr(inner, "__func__", inner)
     if isinstance(inner, type):
-        return inner.__init__
-    return inner if hasattr(inner, "__globals__") else getattr(type(inner), "__call__", inner)
+        return vars(inner).get("__init__", inner)
+    return inner if hasattr(inner, "__globals__") else type(inner).__call__
 
 
 def names_around(function: Any, local: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def hints_of_class(kind: type, local: Mapping[str, Any]) -> dict[str, Any]:
     """The annotations of the fields of a class and its bases."""
     try:
         return typing.get_type_hints(kind, include_extras=True)
-    except Exception:  # find out which
+    except Exception:  # noqa: BLE001  anything may stand there; find out which one it is
         hints: dict[str, Any] = {}
         for base in reversed(kind.__mro__):
             module = sys.modules.get(base.__module__)
             space = {**getattr(module, "__dict__", {}), **local, base.__name__: base}
-            notes: dict[str, Any] = base.__dict__.get("__annotations__", {})
+            notes: dict[str, Any] = inspect.get_annotations(base)
             hints.update(_resolved(notes, space, dict(vars(base))))
         return hints
 
@@ -110,7 +110,7 @@ def _resolved(
         holder = type("holder", (), {"__annotations__": {name: note}})
         try:
             hints.update(typing.get_type_hints(holder, space, local, include_extras=True))
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  an annotation is any expression
             text = note.__forward_arg__ if isinstance(note, ForwardRef) else str(note)
             hints[name] = Unresolved(text, problem)
     return hints
@@ -121,7 +121,7 @@ def substituted(annotation: Any, variables: Mapping[Any, Any]) -> Any:
     if isinstance(annotation, typing.TypeVar):
         return variables.get(annotation, annotation)
     inner: tuple[Any, ...] = getattr(annotation, "__parameters__", ())
-    if not inner or isinstance(annotation, type) and typing.get_origin(annotation) is None:
+    if not inner or typing.get_origin(annotation) is None:  # a bare class knows its own
         return annotation
     return annotation[tuple(variables.get(variable, variable) for variable in inner)]
 

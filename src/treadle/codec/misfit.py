@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "MAX_INT_BITS", "MAX_ITEMS", "Misfit", "Walk", "described", "named"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_INT_BITS",
+    "MAX_ITEMS",
+    "Misfit",
+    "Walk",
+    "class_of",
+    "described",
+    "named",
+]
 
 MAX_DEPTH = 64
 """Containers inside one another."""
@@ -12,6 +22,9 @@ MAX_ITEMS = 100_000
 """Members of all containers of one payload together."""
 MAX_INT_BITS = 14_280
 """About 4,300 decimal digits, above which Python itself refuses to print a number."""
+
+class_of: Callable[[Any], type[Any]] = type
+"""``type``, with a result that checkers know without narrowing the value."""
 
 _SHOWN = 60
 _PRINTED = (str, int, float, bool, bytes, type(None))
@@ -34,7 +47,6 @@ class Misfit(Exception):
         """Itself, seen from one level further out; a step is ``.name`` or ``[3]``."""
         self.path = step + self.path
         return self
-
 
     @property
     def where(self) -> str:
@@ -73,7 +85,7 @@ class Walk:
 
 def described(value: Any) -> str:
     """The class of a value, and the value itself where it is short and prints safely."""
-    kind: type = type(value)
+    kind = class_of(value)
     if kind is type(None):
         return "None"
     if kind is int and value.bit_length() > MAX_INT_BITS:

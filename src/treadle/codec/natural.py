@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec.msgpack import Ext
@@ -19,10 +20,19 @@ from treadle.codec.exts import (
     pack,
     unpack,
 )
-from treadle.codec.misfit import Misfit, Walk, described, named
+from treadle.codec.misfit import Misfit, Walk, class_of, described, named
 from treadle.errors import NotDecodable, NotEncodable
 
-__all__ = ["check", "key_step", "lower", "native", "natural_decode", "natural_encode", "read", "write"]
+__all__ = [
+    "check",
+    "key_step",
+    "lower",
+    "native",
+    "natural_decode",
+    "natural_encode",
+    "read",
+    "write",
+]
 
 _ARRAYS: dict[type, int] = {tuple: TUPLE, set: SET, frozenset: FROZENSET}
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
@@ -46,7 +56,7 @@ def lower(value: Any, walk: Walk) -> Any:
     Raises:
         Misfit: its class, or that of a member, is not one of the natural ones.
     """
-    kind = type(value)
+    kind = class_of(value)
     if kind in NATIVE:
         return native(value) if walk.careful else value
     to_ext = TO_EXT.get(kind)
@@ -57,15 +67,21 @@ def lower(value: Any, walk: Walk) -> Any:
     if kind is not list and kind not in _ARRAYS:
         raise Misfit(_refusal(kind), foreign=True)
     walk.enter(len(value))
-    items = value if not walk.careful and NATIVE.issuperset(map(type, value)) else []
-    if items is not value:
-        for index, item in enumerate(value):
-            try:
-                items.append(lower(item, walk))
-            except Misfit as misfit:
-                raise misfit.under(f"[{index}]") from None
+    items: Any = value
+    if walk.careful or not NATIVE.issuperset(map(type, value)):
+        items = _lower_items(value, walk)
     walk.leave()
     return items if kind is list else Ext(_ARRAYS[kind], pack(items))
+
+
+def _lower_items(values: Iterable[Any], walk: Walk) -> list[Any]:
+    items: list[Any] = []
+    for index, item in enumerate(values):
+        try:
+            items.append(lower(item, walk))
+        except Misfit as misfit:
+            raise misfit.under(f"[{index}]") from None
+    return items
 
 
 def _lower_dict(value: dict[Any, Any], walk: Walk) -> Any:
@@ -83,14 +99,14 @@ def _lower_dict(value: dict[Any, Any], walk: Walk) -> Any:
     walk.leave()
     if pairs is None:
         return value
-    if NATIVE.issuperset(type(key) for key, _ in pairs):
+    if NATIVE.issuperset(class_of(key) for key, _ in pairs):
         return dict(pairs)
     return Ext(DICT, pack(pairs))
 
 
 def key_step(key: Any) -> str:
     """The step of a path that goes to a key of a dict."""
-    kind = type(key)
+    kind = class_of(key)
     return f"[{key!r}]" if kind in NATIVE and len(repr(key)) <= 60 else f"[{described(key)}]"
 
 
@@ -103,7 +119,7 @@ def _refusal(kind: type) -> str:
 
 def check(value: Any, walk: Walk) -> Any:
     """A decoded value, when it is within the bounds and of natural classes only."""
-    kind = type(value)
+    kind = class_of(value)
     if kind in SCALARS:
         return value
     if kind is dict:

@@ -50,8 +50,8 @@ class Anything(Node):
     """No annotation, ``Any`` or ``object``: natural types."""
 
     label = "any"
-    sends = NATIVE
-    takes = SCALARS
+    sends: frozenset[type] = NATIVE
+    takes: frozenset[type] = SCALARS
     plain = True
 
     def lower(self, value: Any, walk: Walk) -> Any:

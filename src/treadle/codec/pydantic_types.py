@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -33,7 +34,8 @@ class Pydantic(Node):
         self.classes = frozenset({kind})
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
         # By field name both ways, whatever aliases a model has; before 2.11 it knew one way.
-        by_name = "by_name" in signature(TypeAdapter.validate_json).parameters
+        validate: Callable[..., Any] = self._adapter.validate_json
+        by_name = "by_name" in signature(validate).parameters
         self._names: dict[str, Any] = {"by_alias": False, "by_name": True} if by_name else {}
 
     def lower(self, value: Any, walk: Walk) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from treadle.codec.exts import Tagged
-from treadle.codec.misfit import Misfit, Walk, described
+from treadle.codec.misfit import Misfit, Walk, class_of, described
 from treadle.codec.node import Node
 
 __all__ = ["Field", "Record", "TypedMap"]
@@ -91,15 +91,17 @@ class Record(Node):
         return self._made(wire, walk, "lift")
 
     def parse(self, raw: Any, walk: Walk) -> Any:
-        if type(raw) is dict:
+        kind = class_of(raw)
+        if kind is dict:
             known = {plan.name for plan in self._plans}
-            unknown = [str(key) for key in raw if key not in known]
-            if unknown:
-                raise Misfit(f"{self.label} has no field {unknown[0]!r}")
+            unknown = next((key for key in raw if key not in known), None)
+            if unknown is not None:
+                raise Misfit(f"{self.label} has no field {described(unknown)}")
         return self._made(raw, walk, "parse")
 
     def _made(self, wire: Any, walk: Walk, verb: str) -> Any:
-        if type(wire) is not dict:
+        kind = class_of(wire)
+        if kind is not dict:
             raise self.misfit(wire)
         walk.enter(len(wire))
         found = self._found(wire, walk, verb)
@@ -128,7 +130,7 @@ class TypedMap(Record):
     """A TypedDict: a dict with known keys."""
 
     def lower(self, value: Any, walk: Walk) -> Any:
-        if not isinstance(value, dict):
+        if not issubclass(type(value), dict):
             raise Misfit(f"expected a dict ({self.label}), got {described(value)}")
         self._only_known(value)
         walk.enter(len(value))
@@ -143,7 +145,8 @@ class TypedMap(Record):
                 raise Misfit(f"{self.label} has no key {described(key)}; it has {', '.join(known)}")
 
     def _made(self, wire: Any, walk: Walk, verb: str) -> Any:
-        if type(wire) is not dict:
+        kind = class_of(wire)
+        if kind is not dict:
             raise Misfit(f"expected a dict ({self.label}), got {described(wire)}")
         walk.enter(len(wire))
         found = self._found(wire, walk, verb)

@@ -24,6 +24,9 @@ def _convert(node: Node, raw: Any, kind: Any) -> Any:
         raise node.misfit(raw) from None
 
 
+_ALSO: dict[type, frozenset[type]] = {float: frozenset({int}), int: frozenset({bool})}
+
+
 class Native(Node):
     """A type that msgpack has itself. An ``int`` will do for a ``float``, as in Python."""
 
@@ -32,7 +35,7 @@ class Native(Node):
     def __init__(self, kind: type) -> None:
         self._kind = kind
         self.label = "None" if kind is type(None) else kind.__name__
-        also = {float: {int}, int: {bool}}.get(kind, set[type]())
+        also = _ALSO.get(kind, frozenset[type]())
         self.classes = frozenset({kind})
         self.sends = self.takes = self.classes | also
 
@@ -58,8 +61,8 @@ class Extended(Node):
 
     plain = True
 
-    def __init__(self, kind: type) -> None:
-        self._kind = kind
+    def __init__(self, kind: type[Any]) -> None:
+        self._kind: type[Any] = kind
         self.label = kind.__name__
         self.classes = frozenset(known for known in TO_EXT if issubclass(known, kind)) | {kind}
         self.takes = frozenset({kind})
@@ -113,10 +116,9 @@ class Enumeration(Node):
         self._kind = kind
         self.label = label
         self.classes = frozenset({kind})
-        self._flag = issubclass(kind, enum.Flag)
-        shapes = {type(member.value) for member in kind}
-        self._by_value = self._flag or any(
-            all(issubclass(shape, base) for shape in shapes) for base in (str, int)
+        values: list[Any] = [member.value for member in kind]
+        self._by_value = issubclass(kind, enum.Flag) or any(
+            all(isinstance(value, base) for value in values) for base in (str, int)
         )
 
     def lower(self, value: Any, walk: Walk) -> Any:
@@ -157,7 +159,7 @@ class Choice(Node):
     plain = True
 
     def __init__(self, values: tuple[Any, ...]) -> None:
-        self._values = {(type(value), value): value for value in values}
+        self._values: set[tuple[type[Any], Any]] = {(type(value), value) for value in values}
         self.label = f"Literal[{', '.join(map(repr, values))}]"
         self.classes = frozenset(map(type, values))
         self._enums = {

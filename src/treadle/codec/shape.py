@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter
-from typing import Any, NamedTuple, Self, Unpack, get_args, get_origin
+from typing import Any, Self, Unpack, get_args, get_origin
 
 from msgspec import UNSET, UnsetType
 
-from treadle.codec.binding import VARIABLE, Binder, parameters_of
+from treadle.codec.binding import Binder, parameters_of
 from treadle.codec.compiler import Compiler
 from treadle.codec.containers import Items, Mapped
 from treadle.codec.exts import pack, unpack
 from treadle.codec.hints import annotated, enclosing_names, hints_of_function, names_around
-from treadle.codec.misfit import Misfit, Walk
+from treadle.codec.misfit import Misfit, Walk, class_of
 from treadle.codec.natural import read
 from treadle.codec.node import ANYTHING, Node
 from treadle.codec.pickled import Pickled, pickled, unpickled
@@ -25,14 +25,6 @@ from treadle.errors import NotDecodable, NotEncodable
 __all__ = ["Shape"]
 
 _UNSET: frozenset[type] = frozenset({UnsetType})
-
-
-class _Plan(NamedTuple):
-    name: str
-    sends: frozenset[type]
-    takes: frozenset[type]
-    node: Node
-    required: bool
 
 
 class Shape:
@@ -83,19 +75,13 @@ class Shape:
             call = self._call(*args, **kwargs)
         except TypeError:
             self._binder.refuse(args, kwargs)
-        walk: Walk | None = None
-        for name, sends, _, node, _ in self._plans:
-            value = getattr(call, name)
-            if type(value) not in sends:
-                walk = walk or Walk()
-                try:
-                    setattr(call, name, node.lower(value, walk))
-                except Exception as problem:
-                    return self._fallback(args, kwargs, name, problem)
+        for name, sends in self._sends:
+            if type(getattr(call, name)) not in sends:
+                return self._encode_each(call, args, kwargs)
         try:
             return pack(call)
         except (OverflowError, UnicodeEncodeError):
-            return self._encode_carefully(args, kwargs)
+            return self._encode_each(call, args, kwargs, careful=True)
 
     def decode(self, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments to call the function with.
@@ -107,26 +93,21 @@ class Shape:
             return self._arranged(self._unpickled(body))
         try:
             wire = unpack(body)
-        except Exception:
+        except Exception:  # noqa: BLE001  read() tells them apart
             wire = read(body)
-        if type(wire) is not dict:
+        kind = class_of(wire)
+        if kind is not dict:
             raise self._undecodable("the arguments are not a map")
-        walk: Walk | None = None
-        plans = self._plans
-        absent = 0
-        for name, _, takes, node, required in plans:
-            value = wire.get(name, UNSET)
-            if type(value) in takes:
-                continue
-            if value is UNSET:
-                if required:
-                    raise self._undecodable(f"the argument {name!r} is missing")
-                absent += 1
-                continue
-            walk = walk or Walk()
-            wire[name] = self._lifted(name, node, value, walk)
-        if len(wire) + absent != len(plans):
-            raise self._undecodable(f"unknown arguments: {self._strangers(wire)}")
+        takes = self._takes
+        try:
+            for name, value in wire.items():
+                if type(value) not in takes[name]:
+                    wire[name] = self._lifted(name, self._nodes[name], value)
+        except KeyError as stranger:
+            raise self._undecodable(f"unknown argument {stranger}") from None
+        if len(wire) != len(takes) and not self._required <= wire.keys():
+            missing = next(repr(name) for name in self._required if name not in wire)
+            raise self._undecodable(f"the argument {missing} is missing")
         return ((), wire) if self._binder.plain else self._arranged(wire)
 
     def encode_result(self, value: Any) -> bytes:
@@ -140,7 +121,7 @@ class Shape:
             if type(value) in node.sends:
                 return pack(value)
             return pack(node.lower(value, Walk()))
-        except Exception:
+        except Exception:  # noqa: BLE001  again, with a look at what it was
             return self._encode_result_carefully(value)
 
     def decode_result(self, body: bytes) -> Any:
@@ -153,10 +134,10 @@ class Shape:
             return self._unpickled(body)
         try:
             wire = unpack(body)
-        except Exception:
+        except Exception:  # noqa: BLE001  read() tells them apart
             wire = read(body)
         node = self._result
-        return wire if type(wire) in node.takes else self._lifted("result", node, wire, Walk())
+        return wire if type(wire) in node.takes else self._lifted("result", node, wire)
 
     def from_json(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """The arguments of a call that was written as JSON.
@@ -173,27 +154,39 @@ class Shape:
             self._binder.refuse(tuple(args), kwargs)
         walk = Walk()
         wire: dict[str, Any] = {}
-        for name, _, _, node, _ in self._plans:
+        for name, node in self._nodes.items():
             raw = getattr(call, name)
             if raw is UNSET:
                 continue
             try:
-                wire[name] = node.parse(list(raw) if type(raw) is tuple else raw, walk)
+                wire[name] = node.parse(_as_json(raw), walk)
             except Misfit as misfit:
-                raise self._unencodable(misfit.under(name)) from None
+                raise self._refused(name, misfit) from None
         positional, named = self._arranged(wire)
         return self.encode(positional, named)
 
     @cached_property
-    def _plans(self) -> tuple[_Plan, ...]:
+    def _nodes(self) -> dict[str, Node]:
         hints, compiler = self._hints
-        plans: list[_Plan] = []
-        for name, parameter in self._binder.parameters.items():
-            node = _node_of(parameter, compiler, hints.get(name, Any))
-            required = parameter.default is Parameter.empty and parameter.kind not in VARIABLE
-            also = frozenset[type]() if required else _UNSET
-            plans.append(_Plan(name, node.sends | also, node.takes, node, required))
-        return tuple(plans)
+        return {
+            name: _node_of(parameter, compiler, hints.get(name, Any))
+            for name, parameter in self._binder.parameters.items()
+        }
+
+    @cached_property
+    def _sends(self) -> tuple[tuple[str, frozenset[type]], ...]:
+        return tuple(
+            (name, node.sends if name in self._required else node.sends | _UNSET)
+            for name, node in self._nodes.items()
+        )
+
+    @cached_property
+    def _takes(self) -> dict[str, frozenset[type]]:
+        return {name: node.takes for name, node in self._nodes.items()}
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return self._binder.required
 
     @cached_property
     def _result(self) -> Node:
@@ -207,52 +200,52 @@ class Shape:
         hints = hints_of_function(inner, [*self._binder.parameters, "return"], space)
         return hints, Compiler(space)
 
-    def _fallback(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str, problem: Exception
+    def _encode_each(
+        self,
+        call: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        careful: bool = False,
     ) -> bytes:
-        """Another way to encode a call after one argument could not be lowered."""
-        if isinstance(problem, OverflowError | UnicodeEncodeError):
-            return self._encode_carefully(args, kwargs)
-        misfit = _as_misfit(problem)
-        if self.pickle and misfit.foreign:
-            return pickled(self._binder.passed(args, kwargs), self.name)
-        raise self._unencodable(misfit.under(name)) from (
-            problem if misfit is not problem else None
-        )
+        """As ``encode``, argument by argument.
 
-    def _encode_carefully(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """As ``encode``, with a look at each number and text: the encoder refused one."""
-        call = self._call(*args, **kwargs)
-        walk = Walk(careful=True)
-        for name, _, _, node, _ in self._plans:
-            value = getattr(call, name)
-            if value is UNSET:
-                continue
-            try:
-                setattr(call, name, node.lower(value, walk))
-            except Misfit as misfit:
-                raise self._unencodable(misfit.under(name)) from None
-        return pack(call)
+        Careful means to look at each number and text as well, because the encoder refused one.
+        """
+        walk = Walk(careful=careful)
+        name = ""
+        try:
+            for name, sends in self._sends:
+                value = getattr(call, name)
+                if value is not UNSET and (careful or type(value) not in sends):
+                    setattr(call, name, self._nodes[name].lower(value, walk))
+            return pack(call)
+        except (OverflowError, UnicodeEncodeError) as problem:
+            if careful:
+                raise self._refused(name, problem) from _cause(problem)
+            return self._encode_each(self._call(*args, **kwargs), args, kwargs, careful=True)
+        except Exception as problem:  # noqa: BLE001  classes of users run code of their own
+            misfit = _as_misfit(problem)
+            if self.pickle and misfit.foreign:
+                return pickled(self._binder.passed(args, kwargs), self.name)
+            raise self._refused(name, problem) from _cause(problem)
 
     def _encode_result_carefully(self, value: Any) -> bytes:
         try:
             return pack(self._result.lower(value, Walk(careful=True)))
-        except Exception as problem:
-            misfit = _as_misfit(problem)
-            if self.pickle and misfit.foreign:
+        except Exception as problem:  # noqa: BLE001  classes of users run code of their own
+            if self.pickle and _as_misfit(problem).foreign:
                 return pickled(value, self.name)
-            raise self._unencodable(misfit.under("result")) from (
-                problem if misfit is not problem else None
-            )
+            raise self._refused("result", problem) from _cause(problem)
 
-    def _lifted(self, name: str, node: Node, wire: Any, walk: Walk) -> Any:
+    def _lifted(self, name: str, node: Node, wire: Any) -> Any:
         try:
-            return node.lift(wire, walk)
-        except Misfit as misfit:
-            where = misfit.under(name).where
-            raise self._undecodable(f"{where}: {misfit.reason}", where) from misfit.__cause__
-        except Exception as problem:
-            raise self._undecodable(f"{name}: {problem!r:.200}", name) from problem
+            return node.lift(wire, Walk())
+        except Exception as problem:  # noqa: BLE001  classes of users run code of their own
+            misfit = _as_misfit(problem).under(name)
+            raise self._undecodable(f"{misfit.where}: {misfit.reason}", misfit.where) from _cause(
+                problem
+            )
 
     def _arranged(self, wire: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
@@ -265,11 +258,8 @@ class Shape:
             raise self._undecodable("it was pickled, and this task does not take pickles")
         return unpickled(body, self.name)
 
-    def _strangers(self, wire: dict[Any, Any]) -> str:
-        known = self._binder.parameters
-        return ", ".join(f"{name!r:.60}" for name in wire if name not in known)
-
-    def _unencodable(self, misfit: Misfit) -> NotEncodable:
+    def _refused(self, name: str, problem: Exception) -> NotEncodable:
+        misfit = _as_misfit(problem).under(name)
         return NotEncodable(
             f"task {self.name!r}: {misfit.where}: {misfit.reason}", path=misfit.where
         )
@@ -278,10 +268,20 @@ class Shape:
         return NotDecodable(f"task {self.name!r}: {reason}", path=path)
 
 
+def _as_json(raw: Any) -> Any:
+    kind = class_of(raw)
+    return list(raw) if kind is tuple else raw  # what ``*args`` collected
+
+
 def _as_misfit(problem: Exception) -> Misfit:
     if isinstance(problem, Misfit):
         return problem
-    return Misfit(f"cannot be encoded: {problem!r:.200}", foreign=True)
+    return Misfit(f"{problem!r:.200}", foreign=True)
+
+
+def _cause(problem: Exception) -> BaseException | None:
+    """What a user wants to see as the reason: not how the codec carries the message up."""
+    return problem.__cause__ if isinstance(problem, Misfit) else problem
 
 
 def _node_of(parameter: Parameter, compiler: Compiler, hint: Any) -> Node:
