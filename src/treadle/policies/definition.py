@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
-from functools import cache
+from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, Self, TypeVar, cast
 
 from treadle.errors import InvalidOption, UnknownOption
@@ -70,6 +69,9 @@ class Definition:
         return _build, (type(self), self.options())
 
 
+_KNOWN: dict[type[Definition], dict[str, Any]] = {}
+
+
 def number(
     value: Any, option: str, *, least: float = 0.0, above: bool = False, most: float = math.inf
 ) -> float:
@@ -106,12 +108,13 @@ def _build(cls: type[_D], options: Mapping[str, Any]) -> _D:
     return cls(**options)
 
 
-def _read_defaults(cls: type[Any]) -> dict[str, Any]:
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return {parameter.name: parameter.default for parameter in parameters}
-
-
-_defaults: Callable[[type[Any]], dict[str, Any]] = cache(_read_defaults)
+def _defaults(cls: type[Definition]) -> dict[str, Any]:
+    """The parameters of a definition, with their defaults."""
+    known = _KNOWN.get(cls)
+    if known is None:
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        known = _KNOWN[cls] = {parameter.name: parameter.default for parameter in parameters}
+    return known
 
 
 def _check_names(cls: type[Definition], options: Mapping[str, Any]) -> None:
@@ -133,7 +136,7 @@ def _hint(word: object, known: Collection[str]) -> str:
 
 def _show(value: Any) -> str:
     if isinstance(value, tuple):
-        items = cast("tuple[Any, ...]", value)
+        items = cast("tuple[object, ...]", value)
         return f"({', '.join(map(_show, items))}{',' * (len(items) == 1)})"
     if isinstance(value, float):
         return f"{value:g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -96,12 +96,14 @@ def leaf(error: BaseException) -> BaseException:
 
     A task group raises a group also when a single one of its tasks has failed.
     """
-    while isinstance(error, BaseExceptionGroup):
-        members = cast("tuple[BaseException, ...]", error.exceptions)
-        if len(members) > 1:
-            break
+    while len(members := _members(error)) == 1:
         error = members[0]
-    return cast(BaseException, error)
+    return error
+
+
+def _members(error: Any) -> tuple[BaseException, ...]:
+    found: Any = error.exceptions if issubclass(type(error), BaseExceptionGroup) else ()
+    return found
 
 
 class _Narrow:
@@ -119,9 +121,9 @@ class _Narrow:
 def _items(value: Any, option: str) -> tuple[Any, ...]:
     if callable(value):
         return (value,)
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
         refuse(option, value, "callable, nor a list of such")
-    return tuple(cast("Iterable[Any]", value))
+    return tuple(value)
 
 
 def _check_callable(item: Any, option: str, wanted: str) -> None:
