@@ -77,7 +77,7 @@ def find(directory: Path, most: int | None = None) -> Inputs:
 
 
 def _python_files(root: Path, *, inside: bool = False) -> list[Path]:
-    skipped = set() if inside else {"site-packages", "dist-packages"}
+    skipped: set[str] = set() if inside else {"site-packages", "dist-packages"}
     return [file for file in root.rglob("*.py") if not skipped.intersection(file.parts)]
 
 
