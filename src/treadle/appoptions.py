@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from treadle.clock import Clock
@@ -13,6 +12,7 @@ from treadle.core import Core
 from treadle.durations import Duration, seconds
 from treadle.errors import InvalidOption, UnknownOption
 from treadle.guards import is_error_class
+from treadle.hints import did_you_mean
 from treadle.ids import Ids
 from treadle.middleware import Middleware
 
@@ -58,8 +58,7 @@ def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
     known = ("url", *AppOptions.__annotations__)
     for name in options:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(name, known, {"broker": "url", "backend": "url", "prefix": "namespace"})
             raise UnknownOption(
                 f"Treadle has no option {name!r}{hint}. Known options: {', '.join(known)}",
                 option=name,

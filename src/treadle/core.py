@@ -6,7 +6,6 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
-from difflib import get_close_matches
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +15,7 @@ from treadle.codec import Codec
 from treadle.config import Settings
 from treadle.depends import Level
 from treadle.errors import InvalidOption, NotOpen, UnknownTask, UsageError
+from treadle.hints import did_you_mean
 from treadle.ids import Ids, SystemIds
 from treadle.loopthread import LoopThread, refuse_in_loop
 from treadle.middleware import Middleware
@@ -162,8 +162,7 @@ class Core:
 
     def _unknown(self, task: object) -> UnknownTask:
         name = task if isinstance(task, str) else getattr(task, "__qualname__", repr(task))
-        near = get_close_matches(name, self.tasks, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(name, self.tasks)
         known = ", ".join(sorted(self.tasks)) or "none"
         way = "" if isinstance(task, str) else "; decorate it with @app.task"
         return UnknownTask(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from hashlib import blake2b
 from string import Formatter
 from typing import Any, Literal, TypeAlias
@@ -12,6 +11,7 @@ import msgspec
 
 from treadle.errors import InvalidCall, InvalidOption
 from treadle.guards import is_iterable
+from treadle.hints import did_you_mean
 from treadle.policies.arguments import Reader
 
 __all__ = ["KeyLike", "KeyRule", "key_rule"]
@@ -150,8 +150,7 @@ def _fields(
 def _check_name(name: str, where: str, option: str, parameters: Sequence[str]) -> None:
     if name in parameters:
         return
-    near = get_close_matches(str(name), parameters, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = did_you_mean(name, parameters)
     known = f"its parameters are: {', '.join(parameters)}" if parameters else "it has none"
     raise InvalidOption(
         f"{where}: the task has no parameter {name!r}{hint}; {known}", option=option, value=name

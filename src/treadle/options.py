@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from treadle.durations import Duration
 from treadle.errors import InvalidOption, UnknownOption
+from treadle.hints import did_you_mean
 from treadle.keys import KeyLike, KeyRule
 from treadle.policies.limitset import LimitSet
 from treadle.policies.retry import Retry
@@ -214,6 +214,17 @@ class _Reading(msgspec.Struct, frozen=True):
         )
 
 
+_SYNONYMS = {
+    "retries": "retry", "max_retries": "retry", "attempts": "retry", "backoff": "retry",
+    "time_limit": "timeout", "soft_time_limit": "timeout", "job_timeout": "timeout",
+    "countdown": "delay", "schedule_in": "delay", "eta": "run_at", "schedule_at": "run_at",
+    "ttl": "result_ttl", "keep_result": "result_ttl", "lock": "key", "concurrency": "limits",
+    "rate_limit": "limits", "job_id": "id", "task_id": "id", "depends_on": "after",
+    "max_queue_size": "bound", "metadata": "meta", "acks_late": "delivery",
+}  # fmt: skip
+"""Words for the same in other libraries."""
+
+
 def _unknown(
     facts: Facts, name: str, known: tuple[str, ...], elsewhere: Mapping[str, Any]
 ) -> UnknownOption:
@@ -222,7 +233,5 @@ def _unknown(
         where = "for one call: task.options(…)" if "id" in elsewhere else "where it is declared"
         text = f"option {name!r} of task {short!r} is set {where}"
     else:
-        near = get_close_matches(name, known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        text = f"task {short!r} has no option {name!r}{hint}"
+        text = f"task {short!r} has no option {name!r}{did_you_mean(name, known, _SYNONYMS)}"
     return UnknownOption(f"{text}. Known options: {', '.join(known)}", option=name, known=known)

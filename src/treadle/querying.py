@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
 from treadle.durations import timestamp
 from treadle.errors import InvalidOption, UnknownOption
+from treadle.hints import did_you_mean
 from treadle.ports import Query
 from treadle.records import JobState
 
@@ -86,8 +86,7 @@ def _states(value: Any) -> tuple[JobState, ...]:
 
 def _unknown(name: str) -> UnknownOption:
     known = tuple(Conditions.__annotations__)
-    near = get_close_matches(name, known, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = did_you_mean(name, known, {"status": "state", "name": "task", "states": "state"})
     return UnknownOption(
         f"jobs have no condition {name!r}{hint}. Known conditions: {', '.join(known)}",
         option=name,
