@@ -180,7 +180,8 @@ async def aassert_enqueued(
 
     Args:
         task: a task, or with ``app`` its function or name.
-        args, kwargs: arguments that it must have; others may be there as well.
+        args: positional arguments that it must have; others may be there as well.
+        kwargs: named ones, alike.
         times: how many such jobs there must be; at least one by default.
         app: whose task it is.
         fields: more that must be equal, by the names of a job's record or of what was pushed:

@@ -60,7 +60,7 @@ def treadle_source(request: pytest.FixtureRequest) -> Treadle:
 
 @pytest.fixture
 def treadle_app(request: pytest.FixtureRequest, treadle_source: Treadle) -> Iterator[Treadle]:
-    """The app with a private, empty store, on the clock of ``treadle_clock`` if that is asked for."""
+    """The app with a private, empty store; on ``treadle_clock``, if the test asks for that too."""
     marked = _marked(request)
     core = treadle_source.core
     clock, ids = core.clock, core.ids

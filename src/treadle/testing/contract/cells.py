@@ -61,7 +61,7 @@ class CellsContract(Contract):
         assert await self.put(store, "k", None)
         assert await self.put(store, "k", b"again", expect=0)
 
-    async def test_all_or_none(self, store: Driver) -> None:
+    async def test_writes_are_all_or_none(self, store: Driver) -> None:
         """Shared: all writes, or none when a version is not the expected one."""
         await self.put(store, "a", b"old")
         writes = [

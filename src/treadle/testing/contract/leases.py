@@ -47,7 +47,7 @@ class LeasesContract(Contract):
         assert await store.state(renewed.spec.id) is JobState.RUNNING
         assert await store.state(forgotten.spec.id) is JobState.QUEUED
 
-    async def test_answers_are_in_order(self, store: Driver) -> None:
+    async def test_renewals_are_answered_in_order(self, store: Driver) -> None:
         """Extend: "answers in order"; each token is judged alone."""
         settled, held = await store.run(), await store.run()
         await store.done(settled)

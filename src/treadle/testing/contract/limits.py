@@ -21,7 +21,7 @@ def slots(number: int, units: int = 1, key: str = "s") -> tuple[Hold, ...]:
 class LimitsContract(Contract):
     """``Hold``: units of a bounded number of slots."""
 
-    async def test_only_so_many_run(self, store: Driver) -> None:
+    async def test_only_so_many_hold_a_slot(self, store: Driver) -> None:
         """3.3. A full ``Slots`` parks the job; the reason says which."""
         ids = await store.add_many(4, asks=slots(2))
         assert await store.claimed(10) == ids[:2]
@@ -71,7 +71,7 @@ class LimitsContract(Contract):
         await store.done(lease)
         assert await store.claimed() == [waiting]
 
-    async def test_all_or_none(self, store: Driver) -> None:
+    async def test_asks_of_a_job_are_all_or_none(self, store: Driver) -> None:
         """Claim 5. All asks of a job are granted or none."""
         lease = await store.run(asks=slots(1, key="full"))
         both = await store.add(asks=slots(1, key="full") + slots(1, key="free"))

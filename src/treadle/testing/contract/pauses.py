@@ -95,7 +95,7 @@ class PausesContract(Contract):
         await self.rule(store, "a")
         assert await store.claimed(5) == [lease.spec.id]
 
-    async def test_only_so_many_run(self, store: Driver) -> None:
+    async def test_only_so_many_of_a_queue_run(self, store: Driver) -> None:
         """Claim 4. Queues at ``max_running`` are passed over, and served again after."""
         ids = await store.add_many(4, queue="a")
         other = await store.add(queue="b")

@@ -71,7 +71,7 @@ class PushContract(Contract):
         lease = await store.take()
         assert lease.spec == job
 
-    async def test_answers_are_in_order(self, store: Driver) -> None:
+    async def test_pushes_are_answered_in_order(self, store: Driver) -> None:
         """Push: "answers in order"."""
         known = store.job()
         assert await store.push(known) == [CREATED]

@@ -254,7 +254,7 @@ class SettleContract(Contract):
             assert await store.state(lease.spec.id) is state
         assert await store.claimed(10) == []
 
-    async def test_answers_are_in_order(self, store: Driver) -> None:
+    async def test_settlements_are_answered_in_order(self, store: Driver) -> None:
         """Settle: "answers in order", each judged alone, also twice the same."""
         one, two = await store.run(), await store.run()
         ghost = Token(store.ids.new(), 1, one.token.nonce)

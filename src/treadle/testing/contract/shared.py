@@ -65,7 +65,7 @@ class SharedContract(Contract):
         await store.backend.release(first)
         await self.refused(store, hold())
 
-    async def test_all_or_none(self, store: Driver) -> None:
+    async def test_asks_of_a_call_are_all_or_none(self, store: Driver) -> None:
         """Shared: the asks of one call are granted all or none."""
         await self.granted(store, hold(key="full"))
         wait = await self.refused(store, hold(key="full"), hold(key="free"), spend())
