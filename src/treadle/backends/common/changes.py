@@ -29,7 +29,7 @@ _STATES = (
 )
 _D, _A, _R = Outcome.DONE, Outcome.ASKED, Outcome.REFUSED
 
-TABLE: dict[type[Change], dict[JobState, Outcome]] = {
+TABLE: dict[type, dict[JobState, Outcome]] = {
     change: dict(zip(_STATES, row, strict=True))
     for change, row in {
         # waiting, scheduled, queued, running, succeeded, failed, cancelled

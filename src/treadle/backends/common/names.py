@@ -26,8 +26,8 @@ def check_queue(name: str, option: str = "queue") -> str:
     if len(name) <= _MAX and _NAME.fullmatch(name):
         return name
     raise InvalidOption(
-        f"{option}={name!r} is not a queue name: use 1 to {_MAX} letters, digits and _ : - in parts "
-        "joined by single dots, such as 'mail.acme'",
+        f"{option}={name!r} is not a queue name: use 1 to {_MAX} letters, digits and _ : - in "
+        "parts joined by single dots, such as 'mail.acme'",
         option=option,
         value=name,
     )
@@ -49,10 +49,10 @@ def covers(pattern: str, queue: str) -> bool:
     return pattern in (ALL, queue) or queue.startswith(pattern + ".")
 
 
-def covered(names: Sequence[str], pattern: str) -> Sequence[str]:
-    """Those of the sorted names that the pattern covers, in order, in O(log n) and their number."""
+def covered(names: Sequence[str], pattern: str) -> list[str]:
+    """Those of the sorted names that the pattern covers, in order, a list of its own."""
     if pattern == ALL:
-        return names
+        return list(names)
     at = bisect_left(names, pattern)
     own = [pattern] if at < len(names) and names[at] == pattern else []
     # "/" follows "." in ASCII, so the subqueues are between the two.

@@ -1,0 +1,160 @@
+"""How jobs end, what becomes of those that wait for them, and how they are removed."""
+
+from __future__ import annotations
+
+from treadle.backends.common.pushing import dependency_failed, repeated
+from treadle.backends.memory.index import Index
+from treadle.backends.memory.job import CANCELLED, FAILED, SUCCEEDED, WAITING, Job
+from treadle.backends.memory.lines import KEY
+from treadle.backends.memory.moves import arrive, leave, shift, wake_lines
+from treadle.backends.memory.store import Store
+from treadle.faults import Fault
+from treadle.records import Cause, JobState, OnFailure
+
+__all__ = ["ended", "fail_dependants", "finish", "keep", "remove", "unindex", "withdraw"]
+
+
+def finish(
+    store: Store,
+    job: Job,
+    state: JobState,
+    cause: Cause | None = None,
+    fault: Fault | None = None,
+) -> None:
+    """End a job that has left its place, and free what it held for its whole life."""
+    job.finished = store.now
+    job.cause = cause
+    job.fault = fault
+    job.cancel_asked = job.suspect = False
+    job.expires = None
+    shift(store, job, state)
+    if not job.plain:
+        _free(store, job)
+    if state is FAILED:
+        _count_failure(store, job)
+    keep(store, job)
+    if job.id in store.dependants:
+        ended(store, job.id, state)
+
+
+def keep(store: Store, job: Job) -> None:
+    """Keep a final job as long as it asked for."""
+    wish = job.spec.keep
+    seconds = (
+        wish.succeeded
+        if job.state is SUCCEEDED
+        else wish.failed
+        if job.state is FAILED
+        else wish.cancelled
+    )
+    if seconds is None:
+        return
+    if seconds <= 0:
+        remove(store, job)
+    else:
+        store.kept.add(job, seconds, store.now)
+
+
+def _free(store: Store, job: Job) -> None:
+    unique = job.spec.unique
+    if unique is not None:
+        holder = store.unique.get(unique.key)
+        if holder is not None and holder.job_id == job.id and holder.until is None:
+            del store.unique[unique.key]
+    if job.spec.key is not None:
+        name = KEY + job.spec.key
+        line = store.lines.get(name)
+        if line is not None:
+            line.members -= 1
+            store.slack.append(name)
+
+
+def _count_failure(store: Store, job: Job) -> None:
+    store.failed[job.id] = job
+    index = store.failures.get(job.spec.task)
+    if index is None:
+        index = store.failures[job.spec.task] = Index()
+    index.add(job)
+    while len(store.failed) > store.max_failed:
+        _, oldest = store.failed.popitem(last=False)
+        remove(store, oldest)
+
+
+def ended(store: Store, job_id: str, state: JobState) -> None:
+    """Tell those that wait for a job how it ended."""
+    failed = dependency_failed(state)
+    for job in store.dependants.pop(job_id, ()):
+        after = job.spec.after
+        if job.waits is None or after is None or job_id not in job.waits:
+            continue
+        if failed and after.on_failure is not OnFailure.RUN:
+            job.reason = f"after:{job_id}"
+            store.cascade.append(job)
+            continue
+        job.waits.discard(job_id)
+        if job.waits:
+            store.changed(job)
+        else:
+            job.waits = None
+            arrive(store, job)
+
+
+def fail_dependants(store: Store, most: int) -> None:
+    """Pass failures on to at most so many of those that waited."""
+    while store.cascade and most > 0:
+        job = store.cascade.popleft()
+        after = job.spec.after
+        if job.waits is None or job.state is not WAITING or after is None:
+            continue
+        most -= 1
+        leave(store, job)
+        if after.on_failure is OnFailure.CANCEL:
+            finish(store, job, CANCELLED)
+        else:
+            finish(store, job, FAILED, Cause.DEPENDENCY)
+    if store.slack:
+        wake_lines(store)
+
+
+def withdraw(store: Store, job: Job) -> None:
+    """Remove a job that does not run and has not ended; for those that wait it failed."""
+    leave(store, job)
+    job.finished = store.now
+    shift(store, job, CANCELLED)
+    _free(store, job)
+    remove(store, job)
+    ended(store, job.id, CANCELLED)
+
+
+def remove(store: Store, job: Job) -> None:
+    """Forget a final job, leaving a tombstone."""
+    unindex(store, job)
+    del store.jobs[job.id]
+    spec = job.spec
+    if spec.unique is not None:
+        _discard(store.of_unique, spec.unique.key, job)
+    if spec.flow is not None:
+        _discard(store.of_flow, spec.flow, job)
+    store.tombs.add(job.id, repeated(job.pushed), store.now, job.state, job.settled)
+    store.changed(job)
+    queue = store.queues[job.queue]
+    if not queue.queued.jobs:
+        store.forget_queue(queue)
+
+
+def unindex(store: Store, job: Job) -> None:
+    """Take a final job out of what finds it by its state."""
+    del store.queues[job.queue].by[job.state].jobs[job.seq]
+    if job.kept:
+        store.kept.drop(job)
+    if job.state is FAILED:
+        store.failed.pop(job.id, None)
+        _discard(store.failures, job.spec.task, job)
+
+
+def _discard(indexes: dict[str, Index], key: str, job: Job) -> None:
+    index = indexes.get(key)
+    if index is not None:
+        index.jobs.pop(job.seq, None)
+        if not index.jobs:
+            del indexes[key]

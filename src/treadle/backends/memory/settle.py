@@ -1,0 +1,153 @@
+"""The end of attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from treadle.backends.common.lapses import COUNTED, remember
+from treadle.backends.common.names import check_queue
+from treadle.backends.memory.advance import end_lease, sweep, watch_expiry
+from treadle.backends.memory.endings import fail_dependants, finish
+from treadle.backends.memory.job import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job
+from treadle.backends.memory.moves import to_queue, to_schedule, wake_lines
+from treadle.backends.memory.push import push
+from treadle.backends.memory.store import Store
+from treadle.faults import Fault
+from treadle.ports import ADVANCE, Settlement
+from treadle.records import Attempt, Cause, Settled, Token
+from treadle.verdicts import Again, Cancelled, Done, Failed, Released
+
+__all__ = ["settle"]
+
+_OK = Settled.OK
+
+
+def settle(store: Store, ends: Sequence[Settlement]) -> list[Settled]:
+    """End attempts, answers in order."""
+    for end in ends:
+        for spec in end.follow_ups:
+            check_queue(spec.queue)
+    jobs = store.jobs
+    answers: list[Settled] = []
+    for end in ends:
+        token = end.token
+        job_id, fence, nonce = token
+        job = jobs.get(job_id)
+        if job is None or job.state is not RUNNING or job.fence != fence or job.nonce != nonce:
+            answers.append(_refusal(store, job, token))
+            continue
+        job.settled = token
+        if end.note is not None:
+            job.note = end.note
+        if type(end.verdict) is Done:
+            _done(store, job, end.verdict)
+            if end.follow_ups:
+                push(store, end.follow_ups, follow_up=True)
+        else:
+            _not_done(store, job, end)
+        if store.slack:
+            wake_lines(store)
+        answers.append(_OK)
+    if store.cascade:
+        fail_dependants(store, ADVANCE * len(ends))
+    sweep(store, 2 * len(ends))
+    return answers
+
+
+def _refusal(store: Store, job: Job | None, token: Token) -> Settled:
+    if job is not None:
+        return Settled.ALREADY if job.settled == token else Settled.LOST
+    tomb = store.tombs.get(token.job_id)
+    return Settled.ALREADY if tomb is not None and tomb.token == token else Settled.UNKNOWN
+
+
+def _done(store: Store, job: Job, verdict: Done) -> None:
+    job.result = verdict.result
+    job.skipped = verdict.skipped
+    seconds = job.spec.keep.succeeded
+    queue = store.queues[job.queue]
+    if not job.plain or queue.up or not seconds or job.id in store.dependants:
+        end_lease(store, job)
+        job.reason = ""
+        finish(store, job, SUCCEEDED)
+        return
+    # What these steps come to for a job that holds nothing and is kept, the ordinary case.
+    store.leases.drop(job)
+    del queue.running.jobs[job.seq]
+    queue.by[SUCCEEDED].add(job)
+    job.state = SUCCEEDED
+    job.finished = store.now
+    job.reason = ""
+    job.expires = None
+    job.cancel_asked = job.suspect = job.reported = False
+    store.changed(job)
+    store.kept.add(job, seconds, store.now)
+
+
+def _not_done(store: Store, job: Job, end: Settlement) -> None:
+    verdict = end.verdict
+    if not isinstance(verdict, Released):
+        job.suspect = False
+        job.expires = None
+        job.releases = 0
+        job.aside_since = None
+        job.reason = ""
+    match verdict:
+        case Again():
+            _again(store, job, verdict)
+        case Failed():
+            _attempt(store, job, verdict.cause, verdict.fault)
+            if verdict.cause in COUNTED:
+                job.tries += 1
+            end_lease(store, job)
+            finish(store, job, FAILED, verdict.cause, verdict.fault)
+        case Released():
+            _released(store, job, verdict)
+        case Cancelled():
+            end_lease(store, job)
+            finish(store, job, CANCELLED, None, verdict.fault)
+        case Done():  # has its own way, see above
+            _done(store, job, verdict)
+
+
+def _again(store: Store, job: Job, verdict: Again) -> None:
+    _attempt(store, job, verdict.cause, verdict.fault)
+    if verdict.counts:
+        job.tries += 1
+    end_lease(store, job)
+    if job.cancel_asked:
+        finish(store, job, CANCELLED)
+    elif verdict.delay > 0:
+        to_schedule(store, job, store.now + verdict.delay)
+    else:
+        job.due = store.now
+        to_queue(store, job)
+
+
+def _released(store: Store, job: Job, verdict: Released) -> None:
+    end_lease(store, job)
+    if verdict.reason:
+        job.reason = verdict.reason
+        job.releases += 1
+        if job.aside_since is None:
+            job.aside_since = store.now
+    if job.cancel_asked:
+        finish(store, job, CANCELLED)
+        return
+    if verdict.delay > 0:
+        to_schedule(store, job, store.now + verdict.delay)
+    else:
+        to_queue(store, job)
+    watch_expiry(store, job)
+
+
+def _attempt(store: Store, job: Job, cause: Cause, fault: Fault | None) -> None:
+    attempt = Attempt(
+        number=job.tries + job.crashes + 1,
+        cause=cause,
+        started=job.started,
+        ended=store.now,
+        holder=job.holder,
+        fault=fault,
+    )
+    job.attempts = remember(job.attempts, attempt)

@@ -1,0 +1,177 @@
+"""The state of a memory backend: everything that the steps read and change, under one lock."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+from typing import NamedTuple, Self
+
+from treadle.backends.common.names import Matcher, ancestors, check_queue
+from treadle.backends.memory.cells import Cells
+from treadle.backends.memory.index import Index, Lazy
+from treadle.backends.memory.job import QUEUED, SCHEDULED, WAITING, Job
+from treadle.backends.memory.kept import Kept, Tombs
+from treadle.backends.memory.leases import Leases
+from treadle.backends.memory.lines import Line
+from treadle.backends.memory.permits import Permits
+from treadle.backends.memory.queue import Queue
+from treadle.backends.memory.rates import Rates
+from treadle.backends.memory.sessions import Presence
+from treadle.backends.memory.waiters import Waiter, Waiters, rouse
+from treadle.clock import Clock
+
+__all__ = ["Holder", "Store"]
+
+_MATCHERS_MAX = 256
+
+
+class Holder(NamedTuple):
+    """Who holds a unique key, and until when; None while the job lasts."""
+
+    job_id: str
+    until: float | None
+
+
+class Store:
+    """Jobs and shared state of one namespace.
+
+    A step is ``with store:``. It holds the lock, has the time in ``now``, and wakes those
+    who wait for what it changed when the lock is free again.
+    """
+
+    def __init__(self, clock: Clock, *, max_failed: int = 10_000) -> None:
+        self.clock = clock
+        self.max_failed = max_failed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, also who had the lock: what a fork must do."""
+        self._lock = threading.Lock()
+        self.now = 0.0
+        self._reset_jobs()
+        self._reset_shared()
+
+    def _reset_jobs(self) -> None:
+        self.seq = 0
+        self.jobs: dict[str, Job] = {}
+        self.tombs = Tombs()
+        self.queues: dict[str, Queue] = {}
+        self.names: list[str] = []  # of all queues, sorted
+        self.ready: list[str] = []  # of the queues with jobs to claim, sorted
+        self.turns: dict[str, str | None] = {}  # name in a claim -> queue served last
+        self.suspects: dict[str, None] = {}  # queues that may have suspects
+        self.fresh_suspects = False  # no claim has seen them all
+        self.scheduled = Lazy(_is_due)
+        self.expiring = Lazy(_expires)
+        self.leases = Leases()
+        self.kept = Kept()
+        self.failed: OrderedDict[str, Job] = OrderedDict()
+        self.failures: dict[str, Index] = {}  # of a task
+        self.unique: dict[str, Holder] = {}
+        self.windows: list[tuple[float, str]] = []  # heap of the unique keys with a time
+        self.of_unique: dict[str, Index] = {}
+        self.of_flow: dict[str, Index] = {}
+        self.dependants: dict[str, list[Job]] = {}
+        self.cascade: deque[Job] = deque()  # waiting jobs that are to fail
+
+    def _reset_shared(self) -> None:
+        self.lines: dict[str, Line] = {}
+        self.slack: list[str] = []  # lines that may have free units
+        self.rates = Rates()
+        self.permits = Permits()
+        self.cells = Cells()
+        self.presence = Presence()
+        self.waiters = Waiters()
+        self._matchers: dict[tuple[tuple[str, ...], tuple[str, ...]], Matcher] = {}
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        self.now = self.clock.now()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        chosen = self.waiters.take()
+        self._lock.release()
+        if chosen:
+            rouse(chosen)
+
+    # ------------------------------------------------------------ who waits
+
+    def wait(self, waiter: Waiter) -> None:
+        """Let somebody wait for what the next steps bring."""
+        self.waiters.add(waiter)
+
+    def changed(self, job: Job) -> None:
+        """A job changed."""
+        job.version += 1
+        if self.waiters.watching:
+            self.waiters.changed(job.id)
+
+    def stirred(self, queue: str, jobs: int = 1) -> None:
+        """A queue has more to claim."""
+        if not self.waiters.idle:
+            self.waiters.stirred(queue, jobs)
+
+    # ------------------------------------------------------------ what there is
+
+    def queue(self, name: str) -> Queue:
+        """The queue of that name, made when it is new."""
+        queue = self.queues.get(name)
+        if queue is None:
+            check_queue(name)
+            up = tuple(self.queue(above) for above in ancestors(name))
+            queue = self.queues[name] = Queue(name, up, self.cells.rules.get(name))
+            insort(self.names, name)
+        return queue
+
+    def forget_queue(self, queue: Queue) -> None:
+        """Drop a queue of which nothing is left, so that a queue per tenant costs nothing."""
+        if not queue.idle or any(self._subqueues(queue.name)):
+            return
+        self.unlist(queue)
+        del self.queues[queue.name]
+        del self.names[bisect_left(self.names, queue.name)]
+        self.suspects.pop(queue.name, None)
+        if queue.up:
+            self.forget_queue(queue.up[0])
+
+    def _subqueues(self, name: str) -> list[str]:
+        at = bisect_left(self.names, name + ".")
+        return [one for one in self.names[at : at + 1] if one.startswith(name + ".")]
+
+    def enlist(self, queue: Queue) -> None:
+        """Have the queue among those with something to claim."""
+        if not queue.listed:
+            queue.listed = True
+            insort(self.ready, queue.name)
+
+    def unlist(self, queue: Queue) -> None:
+        """The queue has nothing to claim."""
+        if queue.listed:
+            queue.listed = False
+            del self.ready[bisect_left(self.ready, queue.name)]
+
+    def line(self, name: str, slots: int) -> Line:
+        """The line of that name, made when it is new."""
+        line = self.lines.get(name)
+        if line is None:
+            line = self.lines[name] = Line(name, slots)
+        return line
+
+    def matcher(self, queues: tuple[str, ...], exclude: tuple[str, ...]) -> Matcher:
+        """What a claim with these names is served."""
+        matcher = self._matchers.get((queues, exclude))
+        if matcher is None:
+            if len(self._matchers) >= _MATCHERS_MAX:
+                self._matchers.clear()
+            matcher = self._matchers[queues, exclude] = Matcher(queues, exclude)
+        return matcher
+
+
+def _is_due(at: float, job: Job) -> bool:
+    return job.state is SCHEDULED and job.due == at
+
+
+def _expires(at: float, job: Job) -> bool:
+    return job.expires == at and job.state in (WAITING, SCHEDULED, QUEUED)

@@ -1,0 +1,123 @@
+"""Who waits in which event loop, and how they are woken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from treadle.backends.common.names import Matcher
+from treadle.clock import Clock
+
+__all__ = ["Waiter", "Waiters", "rouse"]
+
+
+class Waiter:
+    """One coroutine that waits, for queues or for a change of one job."""
+
+    __slots__ = ("_future", "chosen", "job_id", "loop", "matcher")
+
+    def __init__(self, *, matcher: Matcher | None = None, job_id: str | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[None] = self.loop.create_future()
+        self.matcher = matcher
+        self.job_id = job_id
+        # Somebody is about to wake it.
+        self.chosen = False
+
+    def wake(self) -> None:
+        """Go on. Called in the loop of the waiter."""
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def sleep(self, clock: Clock, seconds: float) -> None:
+        """Wait until woken, at the latest for so many seconds."""
+        timer = clock.call_later(max(0.0, seconds), self.wake)
+        try:
+            await self._future
+        finally:
+            timer.cancel()
+
+
+class Waiters:
+    """All waiters of a store. Used under its lock."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Waiter, None] = {}
+        self._jobs: dict[str, list[Waiter]] = {}
+        self._chosen: list[Waiter] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for queues."""
+        return not self._queues
+
+    def add(self, waiter: Waiter) -> None:
+        """Begin to wait."""
+        if waiter.job_id is None:
+            self._queues[waiter] = None
+        else:
+            self._jobs.setdefault(waiter.job_id, []).append(waiter)
+
+    def remove(self, waiter: Waiter) -> None:
+        """No longer wait. Harmless when it was chosen."""
+        self._queues.pop(waiter, None)
+        others = self._jobs.get(waiter.job_id) if waiter.job_id is not None else None
+        if others is not None and waiter in others:
+            others.remove(waiter)
+            if not others:
+                del self._jobs[waiter.job_id or ""]
+
+    def watched(self, job_id: str) -> bool:
+        """Whether somebody waits for a change of the job."""
+        return job_id in self._jobs
+
+    @property
+    def watching(self) -> bool:
+        """Whether somebody waits for a change of any job."""
+        return bool(self._jobs)
+
+    def changed(self, job_id: str) -> None:
+        """A job changed: all who wait for that are woken."""
+        for waiter in self._jobs.pop(job_id, ()):
+            self._choose(waiter)
+
+    def stirred(self, queue: str, jobs: int = 1) -> None:
+        """So many jobs can be claimed: as many waiters are woken, the longest waiting first."""
+        for waiter in tuple(self._queues):
+            if jobs <= 0:
+                break
+            if waiter.matcher is None or waiter.matcher.place(queue) is not None:
+                self._choose(waiter)
+                jobs -= 1
+
+    def all_queues(self) -> None:
+        """Something changed that each has to look at: a rule, or when the next job is due."""
+        for waiter in tuple(self._queues):
+            self._choose(waiter)
+
+    def take(self) -> list[Waiter]:
+        """Those to wake now."""
+        chosen, self._chosen = self._chosen, []
+        return chosen
+
+    def _choose(self, waiter: Waiter) -> None:
+        self._queues.pop(waiter, None)
+        if not waiter.chosen:
+            waiter.chosen = True
+            self._chosen.append(waiter)
+
+
+def rouse(waiters: Iterable[Waiter]) -> None:
+    """Wake them, each in its own loop."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    for waiter in waiters:
+        if waiter.loop is here:
+            waiter.wake()
+            continue
+        try:
+            waiter.loop.call_soon_threadsafe(waiter.wake)
+        except RuntimeError:  # its loop was closed with the waiter in it
+            continue
