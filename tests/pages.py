@@ -30,6 +30,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 _BLOCK = re.compile(
@@ -91,7 +92,8 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.names: dict[str, Any] = {"__name__": "page"}
+        module = sys.modules["page"] = ModuleType("page")
+        self.names: dict[str, Any] = module.__dict__
         self.running: list[subprocess.Popen[bytes]] = []
         self.runner = asyncio.Runner()
 

@@ -52,11 +52,11 @@ async def through_the_port(url: str) -> None:
 async def as_a_user(url: str) -> None:
     app = treadle.Treadle(url)
 
-    @app.task
+    @app.task(name="add")
     async def add(a: int, b: int) -> int:
         return a + b
 
-    @app.task
+    @app.task(name="multiply")
     def multiply(a: int, b: int) -> int:
         return a * b
 
@@ -64,8 +64,7 @@ async def as_a_user(url: str) -> None:
     async with app.foreman(burst=True) as foreman:
         await foreman.join()
     assert [await job.aresult() for job in jobs] == [3, 6]
-    await jobs[0].arefresh()
-    assert jobs[0].state is JobState.SUCCEEDED
+    assert await jobs[0].astate() is JobState.SUCCEEDED
     await app.aclose()
 
 
