@@ -41,9 +41,11 @@ class Url:
     def __repr__(self) -> str:
         return f"Url({self._shown!r})"
 
-    def integer(self, name: str, default: Any, *, least: int) -> int:
-        """An option that is a whole number, from the query of the URL or as it was given."""
-        value = self.query.pop(name, default)
+    def integer(self, name: str, given: Any, *, least: int) -> int | None:
+        """An option that is a whole number, as it was given or from the query of the URL."""
+        value = self.query.pop(name, None) if given is None else given
+        if value is None:
+            return None
         try:
             number = int(value)
             if number >= least:

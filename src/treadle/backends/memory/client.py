@@ -184,7 +184,7 @@ class MemoryBackend:
                     return find(store, query)
                 waiter = Waiter(job_id=job.id)
                 store.wait(waiter)
-                pause = min(left, *_turns(job, store.now))
+                pause = min([left, *_turns(job, store.now)])
             await self._sleep(waiter, pause)
 
     async def alter(self, query: Query, change: Change) -> Altered:

@@ -35,15 +35,17 @@ class _Registry:
         self.named: dict[tuple[str, str], _Entry] = {}
         self.all: weakref.WeakSet[_Entry] = weakref.WeakSet()
 
-    def enter(self, key: tuple[str, str] | None, clock: Clock, max_failed: int) -> _Entry:
+    def enter(self, key: tuple[str, str] | None, clock: Clock, max_failed: int | None) -> _Entry:
         """The entry under a key, or a new one."""
         with self.lock:
             entry = self.named.get(key) if key is not None else None
             if entry is None:
-                entry = _Entry(Store(clock, max_failed=max_failed))
+                entry = _Entry(Store(clock))
                 self.all.add(entry)
                 if key is not None:
                     self.named[key] = entry
+            if max_failed is not None:
+                entry.store.max_failed = max_failed
             entry.users += 1
             return entry
 
@@ -77,7 +79,7 @@ def connect(
 ) -> MemoryBackend:
     """A backend in memory: ``memory://`` of its own, ``memory://name`` shared in the process.
 
-    Whoever opens a shared store first gives it its clock and ``max_failed``.
+    Whoever opens a shared store first gives it its clock; the latest ``max_failed`` holds.
 
     Args:
         url: ``memory://`` or ``memory://name``.
@@ -87,7 +89,7 @@ def connect(
         options: ``max_failed``, the failed jobs that are kept, 10,000 by default.
     """
     address = Url(url)
-    max_failed = address.integer("max_failed", options.pop("max_failed", 10_000), least=0)
+    max_failed = address.integer("max_failed", options.pop("max_failed", None), least=0)
     address.refuse(options, known=("max_failed",))
     if address.path.strip("/") or address.user:
         raise InvalidOption(

@@ -40,9 +40,9 @@ class Store:
     who wait for what it changed when the lock is free again.
     """
 
-    def __init__(self, clock: Clock, *, max_failed: int = 10_000) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.max_failed = max_failed
+        self.max_failed = 10_000
         self.reset()
 
     def reset(self) -> None:
