@@ -18,6 +18,7 @@ from treadle.ids import Chance
 from treadle.policies.definition import Definition, number, refuse
 
 __all__ = [
+    "DEFAULT_BACKOFF",
     "Backoff",
     "BackoffLike",
     "Decorrelated",
@@ -239,10 +240,8 @@ def decorrelated(
     return Decorrelated(start, max=max, factor=factor)
 
 
-def backoff(value: BackoffLike | None) -> Backoff:
-    """A backoff from what an option holds; ``None`` gives the default, :func:`exponential`."""
-    if value is None:
-        return Exponential()
+def backoff(value: BackoffLike) -> Backoff:
+    """A backoff from what an option holds."""
     if isinstance(value, type):
         refuse("backoff", value, "a backoff but a class; make one, such as exponential('1s')")
     if isinstance(value, Backoff):
@@ -266,3 +265,7 @@ def _share(value: Any) -> float:
 
 def _jittered(delay: float, share: float, chance: Chance) -> float:
     return delay - share * delay * chance.random() if share else delay
+
+
+DEFAULT_BACKOFF = Exponential()
+"""Full jitter below 1 s, 2 s, 4 s … 10 min."""

@@ -102,8 +102,9 @@ def leaf(error: BaseException) -> BaseException:
 
 
 def _members(error: Any) -> tuple[BaseException, ...]:
-    found: Any = error.exceptions if issubclass(type(error), BaseExceptionGroup) else ()
-    return found
+    grouped = issubclass(type(error), BaseExceptionGroup)
+    members: tuple[BaseException, ...] = error.exceptions if grouped else ()
+    return members
 
 
 class _Narrow:

@@ -12,7 +12,7 @@ import msgspec
 from treadle.durations import Duration, seconds
 from treadle.errors import Quit, ResultRejected, RetryLater
 from treadle.ids import Chance
-from treadle.policies.backoff import Backoff, BackoffLike
+from treadle.policies.backoff import DEFAULT_BACKOFF, Backoff, BackoffLike
 from treadle.policies.backoff import backoff as make_backoff
 from treadle.policies.definition import Definition, refuse, whole
 from treadle.policies.match import (
@@ -89,7 +89,7 @@ class Retry(Definition):
         on: Conditions = (),
         give_up_on: Conditions = (),
         until: Validators = (),
-        backoff: BackoffLike | None = None,
+        backoff: BackoffLike = DEFAULT_BACKOFF,
         max_retry_after: Duration = 3600.0,
     ) -> None:
         self._set(
