@@ -58,7 +58,8 @@ def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
     known = ("url", *AppOptions.__annotations__)
     for name in options:
         if name not in known:
-            hint = did_you_mean(name, known, {"broker": "url", "backend": "url", "prefix": "namespace"})
+            synonyms = {"broker": "url", "backend": "url", "prefix": "namespace"}
+            hint = did_you_mean(name, known, synonyms)
             raise UnknownOption(
                 f"Treadle has no option {name!r}{hint}. Known options: {', '.join(known)}",
                 option=name,

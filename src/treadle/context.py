@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overl
 
 import msgspec
 
-from treadle.injected import Injected
 from treadle.errors import NotDecodable, NotEncodable, NotOpen
 from treadle.events import Event
+from treadle.injected import Injected
 from treadle.logs import Logger, get_logger
 from treadle.records import Lease, NewJob, Note
 

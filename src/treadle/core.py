@@ -92,7 +92,12 @@ class Core:
     def _open_backend(self, url: str) -> Backend:
         from treadle import backends
 
-        return backends.open(url, clock=self.clock, ids=self.ids, namespace=self.namespace)
+        options: dict[str, Any] = {"max_failed": self.settings.max_failed}
+        if "request_ttl" in self.settings.sources:
+            options["request_ttl"] = self.settings.request_ttl
+        return backends.open(
+            url, clock=self.clock, ids=self.ids, namespace=self.namespace, **options
+        )
 
     def backend(self) -> Backend:
         """The backend, opened lazily.
@@ -132,7 +137,9 @@ class Core:
         """
         refuse_in_loop(name, twin)
         eager = self.store.eager
-        return self.background.call(verb()) if eager is None else eager.call(self.background, verb())
+        if eager is not None:
+            return eager.call(self.background, verb())
+        return self.background.call(verb())
 
     def task_of(self, task: object) -> Task[Any, Any]:
         """The task of what a user names: a task, a copy of one, its function, its name.

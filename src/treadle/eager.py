@@ -25,7 +25,8 @@ from treadle.errors import AttemptTimeout
 from treadle.events import Event
 from treadle.foreman.program import JobProgram
 from treadle.loopthread import LoopThread
-from treadle.policies.drive import Ended as Judged, verdict
+from treadle.policies.drive import Ended as Judged
+from treadle.policies.drive import verdict
 from treadle.pools.place import Call, Ended
 from treadle.ports import Backend, Claim, Query, Settlement
 from treadle.records import Cause, JobState, Lease, NewJob, Note, Session, SessionInfo

@@ -36,8 +36,8 @@ class Call(Generic[R]):
         self.kwargs = kwargs
 
     def __repr__(self) -> str:
-        shown = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
-        return f"{self.task.name}({', '.join(shown)})"
+        named = [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.task.name}({', '.join([*map(repr, self.args), *named])})"
 
 
 def is_call(value: object) -> TypeGuard[Call[Any]]:
@@ -158,9 +158,9 @@ async def _push_chunk(
     refused: EnqueueError | None = None
     for (call, _), new, answer in zip(chunk, news, answers, strict=True):
         try:
-            if answer.status is PushStatus.FULL:
-                answer = await _when_there_is_room(core, call.task.mould, new)
-            jobs.append(_answered(core, call, new, answer))
+            full = answer.status is PushStatus.FULL
+            final = await _when_there_is_room(core, call.task.mould, new) if full else answer
+            jobs.append(_answered(core, call, new, final))
         except EnqueueError as error:
             refused = refused or error
             jobs.append(None)

@@ -56,19 +56,19 @@ class Dependency(Injected):
 
 
 @overload
-def Depends(  # noqa: N802 - reads as a declaration, as its namesake elsewhere
+def Depends(
     fn: Callable[..., AsyncIterator[T]], /, *, scope: ScopeName = "job", cache: bool = True
 ) -> T: ...
 @overload
-def Depends(  # noqa: N802
+def Depends(
     fn: Callable[..., Iterator[T]], /, *, scope: ScopeName = "job", cache: bool = True
 ) -> T: ...
 @overload
-def Depends(  # noqa: N802
+def Depends(
     fn: Callable[..., Awaitable[T]], /, *, scope: ScopeName = "job", cache: bool = True
 ) -> T: ...
 @overload
-def Depends(  # noqa: N802
+def Depends(
     fn: Callable[..., T], /, *, scope: ScopeName = "job", cache: bool = True
 ) -> T: ...
 def Depends(  # noqa: N802

@@ -75,7 +75,9 @@ class _Template:
         try:
             return _bounded(self._text.format_map(arguments))
         except (AttributeError, LookupError, ValueError, TypeError) as error:
-            raise InvalidCall(f"the key {self._text!r} cannot be made of these arguments: {error}") from error
+            raise InvalidCall(
+                f"the key {self._text!r} cannot be made of these arguments: {error}"
+            ) from error
 
 
 class _Function:

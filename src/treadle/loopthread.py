@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from treadle.errors import Blocking, NotOpen
 
@@ -25,7 +25,7 @@ class LoopThread:
     It ends with :meth:`close` or with the interpreter. A forked child starts its own.
     """
 
-    _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+    _all: ClassVar[weakref.WeakSet[LoopThread]] = weakref.WeakSet()
 
     def __init__(self, name: str = "treadle-loop") -> None:
         self._name = name

@@ -5,7 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from inspect import iscoroutinefunction, signature
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeGuard, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeGuard,
+    TypeVar,
+    overload,
+)
 
 import msgspec
 

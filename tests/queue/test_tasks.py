@@ -99,7 +99,7 @@ class TestKinds:
     def test_nested_functions_need_a_name(self) -> None:
         def inner() -> None: ...
 
-        with pytest.raises(InvalidOption, match="defined inside a function.*name='…'"):
+        with pytest.raises(InvalidOption, match=r"defined inside a function.*name='…'"):
             make().task(inner)
         assert make().task(name="inner")(inner).name == "inner"
 
@@ -156,7 +156,7 @@ class TestMain:
         main = ModuleType("__main__")
         main.__spec__ = None
         monkeypatch.setitem(sys.modules, "__main__", main)
-        with pytest.raises(InvalidOption, match="another name in every foreman.*module of its own"):
+        with pytest.raises(InvalidOption, match=r"another name in every foreman.*of its own"):
             exec(self.SOURCE + "@app.task\ndef work() -> int: return 1\n", vars(main))
 
 
@@ -184,7 +184,7 @@ class TestRegistry:
     def test_a_second_app_is_refused(self) -> None:
         free = task(name="free")(plain)
         make().include(free)
-        with pytest.raises(UsageError, match="belongs to another app.*override"):
+        with pytest.raises(UsageError, match=r"belongs to another app.*override"):
             make().include(free)
 
     def test_a_module_without_tasks_is_refused(self) -> None:
