@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import AttemptTimeout, JobCancelled, LeaseLost
+from treadle.faults import capture
+from treadle.foreman.deadlines import Deadlines
 from treadle.foreman.running import Noticed, Running, Stopped
 from treadle.foreman.settler import Settler
 from treadle.foreman.tally import Tally
@@ -64,6 +65,7 @@ class Attempts:
         self._judged = judged
         self._aside = SetAside(core, unknown_grace)
         self._patience = patience
+        self._deadlines = Deadlines(core.clock, self._overran)
         self._loop = asyncio.get_running_loop()
 
     def start(self, lease: Lease, held_until: float, leave: Pass) -> None:
@@ -81,7 +83,7 @@ class Attempts:
         deadline = None
         if timeout is not None and timeout != math.inf:
             deadline = now + timeout
-            job.timer = self._core.clock.call_later(timeout, partial(self._overran, job, timeout))
+            self._deadlines.add(job, deadline)
         call = Call(task.name, lease.spec.payload, deadline, lease)
         job.task = self._loop.create_task(self._live(job, task, call))
 
@@ -90,27 +92,28 @@ class Attempts:
         if not job.settled:
             self._conclude(job, task, ended)
 
-    def _overran(self, job: Running, timeout: float) -> None:
-        job.end(AttemptTimeout(f"the attempt ran longer than {timeout:g} s", timeout=timeout))
+    def _overran(self, job: Running) -> None:
+        """The deadline has passed: of the attempt, or of its patience after it was asked to end."""
+        if job.ending is not None:
+            self._give_up_on(job)
+            return
+        took = self._core.clock.monotonic() - job.began
+        job.end(AttemptTimeout(f"the attempt ran longer than {took:.3g} s", timeout=took))
 
     def ending(self, job: Running) -> None:
         """A job was asked to end: see that it does, whatever its code does with the request."""
-        if job.timer is not None:
-            job.timer.cancel()
-        job.timer = self._core.clock.call_later(self._patience * 2, partial(self._give_up_on, job))
+        self._deadlines.discard(job)
+        self._deadlines.add(job, self._core.clock.monotonic() + self._patience * 2)
 
     def _give_up_on(self, job: Running) -> None:
         """The code swallowed the request. Its place is free again, its end no longer counts."""
-        if job.settled or job.ending is None:
-            return
         self._tally.abandoned += 1
         _log.error("attempt.abandoned", job=job.token.job_id, task=job.lease.spec.task,
                    reason=str(job.ending))  # fmt: skip
         self._conclude(job, self._core.tasks[job.lease.spec.task], Ended(error=job.ending))
 
     def _conclude(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
-        if job.timer is not None:
-            job.timer.cancel()
+        self._deadlines.discard(job)
         error = ended.error
         if isinstance(job.ending, LeaseLost):
             self._drop(job)
@@ -176,6 +179,10 @@ class Attempts:
         self._tally.settled(ends, answers)
         self.changed.set()
 
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self._deadlines.close()
+
     def end_all(self) -> None:
         """Ask everything that still runs to end; it is given back."""
         for job in list(self.running):
@@ -196,8 +203,6 @@ class SetAside:
 
     def verdict(self, lease: Lease, reason: str, error: BaseException | None = None) -> Verdict:
         """``Released`` with a delay, or ``Failed`` once the grace is over."""
-        from treadle.faults import capture
-
         since = lease.aside_since
         if since is not None and self._core.clock.now() - since >= self._grace:
             if error is not None:

@@ -307,6 +307,7 @@ class Foreman(Noticed):
             self._attempts.end_all()
             await self._within(grace, self._until_idle())
         await self._within(grace, self._settler.flush())
+        self._attempts.close()
         await self._notes.aclose()
         self._ear.cancel()
         await asyncio.wait({self._ear})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from treadle.clock import Timer
 from treadle.policies.breaker import Pass
 from treadle.records import Lease, Note, Token
 
@@ -25,7 +24,7 @@ class Running:
 
     __slots__ = (
         "_foreman", "began", "ending", "has_started", "held_until", "latest", "lease", "leave",
-        "settled", "task", "timer", "token",
+        "settled", "slot", "task", "token",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, held_until: float, leave: Pass, foreman: Noticed) -> None:
@@ -42,7 +41,8 @@ class Running:
         self.settled = False
         self.began = 0.0
         self.task: asyncio.Task[None] | None = None
-        self.timer: Timer | None = None
+        # Where its deadline is kept; see Deadlines.
+        self.slot = -1
         self._foreman = foreman
 
     @property
