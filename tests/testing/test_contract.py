@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_test_file_of_ten_lines_and_what_is_not_served(pytester: pytest.Pytest
     result = pytester.runpytest_subprocess(
         "-q", "-rs", "-k", "skip_leaves_the_holder or pushing_nothing", *OPTIONS
     )
-    result.assert_outcomes(passed=1, skipped=9)
+    result.assert_outcomes(passed=1, skipped=14)
     result.stdout.fnmatch_lines(["*does not serve unique*"])
 
 
@@ -95,6 +96,12 @@ def test_a_file_without_make_is_told_what_to_write(pytester: pytest.Pytester) ->
     result = pytester.runpytest_subprocess("-q", "-k", "pushing_nothing", *OPTIONS)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*TestMine must override the fixture make*"])
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the package is not installed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(contract.__file__).parents[3]))
 
 
 OPTIONS = ("-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function")

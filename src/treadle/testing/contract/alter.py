@@ -28,6 +28,7 @@ from treadle.records import (
     Pushed,
     PushStatus,
     Renewal,
+    Scope,
     Settled,
     Unique,
 )
@@ -184,6 +185,24 @@ class AlterContract(Contract):
         await store.alter(lease.spec.id, Retry())
         again = await store.take()
         assert await store.extend(again) == [Renewal.HELD]
+
+    async def test_a_retried_job_does_not_expire(self, store: Driver, clock: ManualClock) -> None:
+        """Alter: its ``expires`` no longer holds."""
+        job_id = await store.add(expires=In(5.0))
+        clock.advance(6)
+        assert await store.state(job_id) is FAILED
+        await store.alter(job_id, Retry())
+        assert await store.claimed() == [job_id]
+
+    @needs(Feature.UNIQUE)
+    async def test_retry_takes_no_key_for_a_time(self, store: Driver, clock: ManualClock) -> None:
+        """Alter: ``FOR`` keys are not taken again."""
+        unique = Unique(key="u", scope=Scope.FOR, ttl=5.0)
+        lease = await store.run(unique=unique)
+        await store.fail(lease)
+        clock.advance(6)
+        await store.alter(lease.spec.id, Retry())
+        assert await store.push(store.job(unique=unique)) == [Pushed(PushStatus.CREATED)]
 
     @needs(Feature.UNIQUE)
     async def test_retry_does_not_break_uniqueness(self, store: Driver) -> None:

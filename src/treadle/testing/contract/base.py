@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -86,10 +86,15 @@ class Contract:
         """Override: build a backend over the store of this test."""
         pytest.fail(f"{type(self).__name__} must override the fixture make(self, clock, ids)")
 
+    @pytest.fixture
+    def options(self) -> Mapping[str, Any]:
+        """Options of the constructor, where a case needs other ones than the defaults."""
+        return {}
+
     @pytest_asyncio.fixture
-    async def backend(self, make: Make) -> AsyncIterator[Backend]:
+    async def backend(self, make: Make, options: Mapping[str, Any]) -> AsyncIterator[Backend]:
         """The backend under test, opened."""
-        backend = make()
+        backend = make(**options)
         await backend.open()
         yield backend
         await backend.aclose()

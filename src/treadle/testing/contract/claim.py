@@ -183,6 +183,33 @@ class ClaimContract(Contract):
         clock.advance(21)
         assert await store.claimed() == [lease.spec.id]
 
+    @pytest.mark.parametrize("end", ["release", "lapse"])
+    async def test_expires_holds_until_the_start(
+        self, store: Driver, clock: ManualClock, end: str
+    ) -> None:
+        """Alter: it stops to hold when an attempt has started, and no earlier."""
+        lease = await store.run(expires=In(40.0))
+        if end == "release":
+            await store.release(lease)
+        else:
+            await store.lapse()
+        clock.advance(41)
+        record = await store.record(lease.spec.id)
+        assert (record.state, record.cause) == (JobState.FAILED, Cause.EXPIRED)
+
+    @pytest.mark.parametrize("end", ["crash", "again"])
+    async def test_expires_ends_with_the_start(
+        self, store: Driver, clock: ManualClock, end: str
+    ) -> None:
+        """Alter: reported started, lapsed as started, or ended other than ``Released``."""
+        lease = await store.run(expires=In(40.0))
+        if end == "again":
+            await store.again(lease)
+        else:
+            await store.crash(lease)
+        clock.advance(41)
+        assert await store.state(lease.spec.id) is JobState.QUEUED
+
     async def test_an_expired_job_is_not_granted(self, store: Driver, clock: ManualClock) -> None:
         """Claim 2. Time moves on before anything is granted."""
         late = await store.add(expires=In(5.0))

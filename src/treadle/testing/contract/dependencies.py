@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from treadle.ports import Delete, Feature, Query
-from treadle.records import After, Cause, In, JobState, Keep, OnFailure
+from treadle.records import After, Cause, In, JobState, Keep, OnFailure, Unique
 from treadle.testing.clock import ManualClock
 from treadle.testing.contract.base import Contract, Driver, needs
 from treadle.verdicts import Cancelled, Done, Failed, Verdict
@@ -143,6 +143,21 @@ class DependenciesContract(Contract):
             first = lease.spec.id
         waiting = await store.add(after=after(first, on_failure=policy))
         assert await store.state(waiting) is state
+
+    @needs(Feature.UNIQUE)
+    @pytest.mark.parametrize("how", ["duplicate", "deleted"])
+    async def test_one_that_never_ended(self, store: Driver, how: str) -> None:
+        """States: a tombstone of a job that never was, or was removed before its end, failed."""
+        if how == "duplicate":
+            await store.add(unique=Unique(key="u"))
+            job = store.job(unique=Unique(key="u"))
+            await store.push(job)
+            first = job.id
+        else:
+            first = await store.add()
+            await store.alter(first, Delete())
+        waiting = await store.add(after=after(first))
+        assert await store.state(waiting) is JobState.FAILED
 
     async def test_deleting_what_has_succeeded_changes_nothing(self, store: Driver) -> None:
         """Alter: deleting a final job changes nothing for those that wait for it."""

@@ -86,12 +86,14 @@ class PausesContract(Contract):
         assert await store.state(late) is JobState.FAILED
 
     async def test_a_suspect_of_a_paused_queue_waits(self, store: Driver) -> None:
-        """Claim 4 holds for suspects as for others."""
+        """Claim: suspects of paused queues are neither granted nor announced."""
         lease = await store.run(queue="a")
         await store.lapse()
         await self.rule(store, "a", paused=True)
         other = await store.add(queue="b")
-        assert await store.claimed(5) == [other]
+        answer = await store.ask(5)
+        assert [item.spec.id for item in answer.leases] == [other]
+        assert answer.suspects_wait is False
         await self.rule(store, "a")
         assert await store.claimed(5) == [lease.spec.id]
 

@@ -7,7 +7,7 @@ import pytest
 from treadle.ports import Feature, Query
 from treadle.records import JobState, Keep, Settled
 from treadle.testing.clock import ManualClock
-from treadle.testing.contract.base import Contract, Driver, Make, needs
+from treadle.testing.contract.base import Contract, Driver, needs
 from treadle.verdicts import Cancelled, Done, Failed, Verdict
 
 __all__ = ["RetentionContract"]
@@ -69,23 +69,19 @@ class RetentionContract(Contract):
         await store.claim(who="two")
         assert await store.state(job_id) == name
 
-    async def test_only_so_many_failed_jobs_are_kept(self, make: Make, store: Driver) -> None:
+    @pytest.mark.parametrize("options", [{"max_failed": 3}])
+    async def test_only_so_many_failed_jobs_are_kept(self, store: Driver) -> None:
         """Settle: at most ``max_failed`` failed jobs are kept, the oldest go first."""
-        backend = make(max_failed=3)
-        await backend.open()
-        few = Driver(backend, store.clock, store.ids)
         ids = []
         for _ in range(5):
-            few.clock.advance(1)
-            ids.append(await end(few, Failed(), Keep()))
-        await few.claim()
-        kept = await few.records(states=(JobState.FAILED,), oldest_first=True)
+            store.clock.advance(1)
+            ids.append(await end(store, Failed(), Keep()))
+        await store.claim()
+        kept = await store.records(states=(JobState.FAILED,), oldest_first=True)
         assert [record.id for record in kept] == ids[2:]
-        assert await few.gone(ids[0]) is not None
-        page = await backend.find(Query(counts=True))
+        assert await store.gone(ids[0]) is not None
+        page = await store.backend.find(Query(counts=True))
         assert page.counts["default"][JobState.FAILED] == 3
-        await backend.aclose()
-        backend.close()
 
     async def test_many_that_go_together(self, store: Driver, clock: ManualClock) -> None:
         """5. Retention is enforced in steps, and all of them go."""

@@ -33,6 +33,15 @@ class RotationContract(Contract):
         leases = await store.claim(20, queues=["m"])
         assert Counter(lease.spec.queue for lease in leases) == {"m.big": 18, "m.small": 2}
 
+    async def test_each_round_shares_what_is_left(self, store: Driver) -> None:
+        """Order: m and n are those of the round."""
+        await store.add_many(1, queue="m.a")
+        await store.add_many(100, queue="m.b")
+        await store.add_many(100, queue="m.c")
+        leases = await store.claim(9, queues=["m"])
+        served = Counter(lease.spec.queue for lease in leases)
+        assert served == {"m.a": 1, "m.b": 4, "m.c": 4}
+
     async def test_the_named_queue_is_a_member_too(self, store: Driver) -> None:
         """Order: ``m`` itself takes a turn beside ``m.a``."""
         await store.add_many(4, queue="m")

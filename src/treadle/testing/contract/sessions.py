@@ -114,6 +114,21 @@ class SessionsContract(Contract):
         assert session.nonce not in await present_sessions(store)
 
     @needs(Feature.SHARED)
+    @pytest.mark.parametrize("verb", ["claim", "extend"])
+    async def test_a_lapsed_session_may_come_back(
+        self, store: Driver, clock: ManualClock, verb: str
+    ) -> None:
+        """Claim 1. A session whose presence lapsed is not closed; it is present again."""
+        session = await store.session("one")
+        clock.advance(600)
+        assert await present_sessions(store) == {}
+        if verb == "claim":
+            assert await store.claim() == ()
+        else:
+            assert await store.extend() == []
+        assert list(await present_sessions(store)) == [session.nonce]
+
+    @needs(Feature.SHARED)
     async def test_session_cells_are_read_only(self, store: Driver) -> None:
         """Shared: nobody but the store writes ``session:``; such a write is refused."""
         await store.session("one")

@@ -161,6 +161,18 @@ class UniqueContract(Contract):
         assert await store.push(store.job(unique=unique(Scope.FOR))) == [created()]
         assert await store.state(holder) is JobState.QUEUED
 
+    @pytest.mark.parametrize("conflict", OnConflict)
+    async def test_for_outlives_its_job(
+        self, store: Driver, clock: ManualClock, conflict: OnConflict
+    ) -> None:
+        """Push: a final or removed holder of a ``FOR`` key answers ``duplicate`` till its time."""
+        lease = await store.run(unique=unique(Scope.FOR), keep=Keep(succeeded=0.0))
+        await store.done(lease)
+        new = store.job(unique=unique(Scope.FOR, conflict))
+        assert await store.push(new) == [Pushed(PushStatus.DUPLICATE, lease.spec.id)]
+        clock.advance(TTL + 1)
+        assert await store.push(store.job(unique=unique(Scope.FOR, conflict))) == [created()]
+
     async def test_started_frees_for_good(self, store: Driver) -> None:
         """Claim 6: ``UNTIL_STARTED`` is held until the first claim, and not again after."""
         lease = await store.run(unique=unique(Scope.UNTIL_STARTED))

@@ -132,6 +132,21 @@ class WaitContract(Contract):
             await comes(task)
         assert await store.claimed(who="two") == [lease.spec.id]
 
+    @needs(Feature.PUSHES_WAKE)
+    @pytest.mark.parametrize(
+        ("queues", "exclude"), [(["mail"], []), (["*"], ["sms"])], ids=["queues", "exclude"]
+    )
+    async def test_it_waits_for_what_the_claim_would_find(
+        self, store: Driver, queues: list[str], exclude: list[str]
+    ) -> None:
+        """Wait: the names are those of the claim that follows."""
+        await store.add(queue="sms")
+        async with waiting(store.backend.wait(queues, 1e6, exclude)) as task:
+            assert not task.done()
+            await store.add(queue="mail")
+            await comes(task)
+        assert len(await store.claim(5, queues=queues, exclude=tuple(exclude))) == 1
+
     async def test_it_grants_nothing(self, store: Driver) -> None:
         """Wait: a hint; the job is granted by the claim only."""
         job_id = await store.add()
