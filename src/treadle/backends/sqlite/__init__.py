@@ -1,0 +1,59 @@
+"""Jobs in one SQLite file: durable, for many processes of one machine, nothing to start.
+
+``docs/explanation/sqlite.md`` tells how it works. Order of the layers, lowest first:
+``statements``, ``rows``, ``tx`` (one transaction), the steps (``push``, ``claim``, ``settle`` …),
+``journal`` and ``writer`` (when they are carried out), ``store``, ``backend``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from treadle.backends.sqlite.address import parse
+from treadle.backends.sqlite.backend import SqliteBackend
+from treadle.backends.sqlite.tx import Settings
+from treadle.clock import Clock, SystemClock
+from treadle.errors import InvalidOption
+from treadle.ids import Ids, SystemIds
+
+__all__ = ["SqliteBackend", "connect"]
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+def connect(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    namespace: str = "treadle",
+    max_failed: int = 10_000,
+    request_ttl: float = 600.0,
+) -> SqliteBackend:
+    """A backend over the file that the URL names; nothing is touched before ``open``.
+
+    Args:
+        url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, with ``?durability=normal``,
+            ``?foreign=allow``, ``?patience=10``, ``?max_failed=10000``.
+        clock: the time of the store.
+        ids: where ids and nonces come from.
+        namespace: prefix of the tables; programs with different ones do not see each other.
+        max_failed: failed jobs that are kept; the oldest go first.
+        request_ttl: seconds for which a repeated request gets the answer of the first.
+    """
+    if not _NAMESPACE.fullmatch(namespace):
+        raise InvalidOption(
+            f"namespace={namespace!r}: use 1 to 64 letters, digits and _ . : -",
+            option="namespace",
+            value=namespace,
+        )
+    clock = clock or SystemClock()
+    ids = ids or SystemIds(clock)
+    address = parse(url, max_failed=max_failed)
+    settings = Settings(
+        max_failed=address.max_failed,
+        request_ttl=request_ttl,
+        new_id=ids.new,
+        new_nonce=ids.nonce,
+    )
+    return SqliteBackend(address, namespace, settings, clock=clock, ids=ids)

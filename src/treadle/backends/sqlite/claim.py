@@ -1,0 +1,327 @@
+"""Granting leases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from treadle.backends.common.names import ALL, Matcher
+from treadle.backends.common.turns import take_turns
+from treadle.backends.sqlite import lines
+from treadle.backends.sqlite.advance import advance, horizon
+from treadle.backends.sqlite.rows import Code, Facts, Flag, decode_facts, decode_spec
+from treadle.backends.sqlite.tx import Reading, Tx
+from treadle.errors import LeaseLost
+from treadle.ports import PARK_MAX, Claim, Claimed
+from treadle.records import Lease, NewJob, Token
+
+__all__ = ["Answers", "claim", "occupied"]
+
+_WINDOW = 1000
+"""Non-empty queues under one name that a claim looks at; more would not get a place."""
+_FIRST = (-1000, 0)
+
+Answers = dict[int, tuple[int, Claimed]]
+"""The last answer by session, with its request number: what a repeat is told."""
+
+
+def claim(tx: Tx, ask: Claim, answers: Answers, holder: str) -> Claimed:
+    """Lease up to ``ask.limit`` jobs."""
+    found = tx.one("session", ask.session.nonce)
+    if found is None:
+        raise LeaseLost(
+            f"the session {ask.session.info.name!r} is closed or unknown; open another one"
+        )
+    _, until, request, answer = found
+    repeat = _repeat(tx, ask, answers, request, answer)
+    if repeat is not None:
+        return repeat
+    ahead = advance(tx)
+    step = _Claim(tx, ask, holder)
+    leases = step.carry_out()
+    claimed = Claimed(
+        leases=tuple(leases),
+        more=step.more,
+        suspects_wait=step.suspects_wait,
+        next_due=(horizon(tx) if step.moved else ahead).next(tx.now),
+    )
+    present = tx.now + ask.lease
+    if leases:
+        granted = [(lease.token.job_id, lease.token.fence) for lease in leases]
+        answer = msgspec.msgpack.encode(granted)
+        tx.run("answered", ask.request, answer, present, ask.session.nonce)
+    elif until < present - ask.lease / 2:
+        tx.run("renew_session", present, ask.session.nonce)
+    tx.then.append(lambda: answers.__setitem__(ask.session.nonce, (ask.request, claimed)))
+    return claimed
+
+
+def _repeat(
+    tx: Tx, ask: Claim, answers: Answers, request: int, answer: bytes | None
+) -> Claimed | None:
+    """The answer to a request that was carried out before."""
+    known = answers.get(ask.session.nonce)
+    if known is not None and ask.request <= known[0]:
+        return known[1]
+    if ask.request > request or answer is None:
+        return None
+    # Another process carried it out: what is left of it can be read.
+    pairs = msgspec.msgpack.decode(answer, type=list[tuple[str, int]])
+    leases: list[Lease] = []
+    for job_id, fence in pairs:
+        row = tx.row(job_id)
+        if row is None:
+            continue
+        leases.append(
+            Lease(
+                token=Token(job_id, fence, ask.session.nonce),
+                spec=tx.spec(row),
+                tries=row.tries,
+                crashes=row.crashes,
+                created=row.created,
+                started=row.started or tx.now,
+                suspect=bool(row.flags & Flag.SUSPECT),
+            )
+        )
+    return Claimed(leases=tuple(leases))
+
+
+# ------------------------------------------------------------- queues with something to claim
+
+
+def occupied(
+    reading: Reading,
+    pattern: str,
+    state: int,
+    allowed: Callable[[str], bool],
+    last: str | None = None,
+) -> dict[str, int]:
+    """Allowed queues under a name that have jobs in a state, from the one after ``last`` on.
+
+    At most ``_WINDOW``, going round at the end; with the number of their jobs.
+    """
+    found: dict[str, int] = {}
+    for queue, n in _around(reading, pattern, state, last):
+        if queue in found:
+            break
+        if allowed(queue):
+            found[queue] = n
+            if len(found) == _WINDOW:
+                break
+    return found
+
+
+def _around(
+    reading: Reading, pattern: str, state: int, last: str | None
+) -> Iterator[tuple[str, int]]:
+    start = last or ""
+    yield from _after(reading, pattern, state, start)
+    if start:
+        yield from _after(reading, pattern, state, "")
+
+
+def _after(reading: Reading, pattern: str, state: int, start: str) -> Iterator[tuple[str, int]]:
+    if pattern != ALL and start < pattern:
+        own = reading.one("occupied_one", state, pattern)
+        if own is not None:
+            yield pattern, own[0]
+    low = start if pattern == ALL else max(start, pattern + ".")
+    while True:
+        if pattern == ALL:
+            page = reading.run("occupied", state, low, _WINDOW).fetchall()
+        else:
+            page = reading.run("occupied_under", state, low, pattern + "/", _WINDOW).fetchall()
+        yield from page
+        if len(page) < _WINDOW:
+            return
+        low = page[-1][0]
+
+
+# ------------------------------------------------------------- one claim
+
+
+class _Claim:
+    """One claim: jobs are chosen queue by queue and granted together at the end."""
+
+    def __init__(self, tx: Tx, ask: Claim, holder: str) -> None:
+        self.tx = tx
+        self.ask = ask
+        self.holder = holder
+        self.matcher = Matcher(ask.queues, ask.exclude)
+        self.leases: list[Lease] = []
+        self.seqs: list[int] = []
+        self.rules = tx.rules
+        self.cursors: dict[tuple[int, str], tuple[int, int]] = {}
+        self.parked = 0
+        self.left = 0
+        self.more = False
+        self.moved = False
+        self.suspects_wait = False
+
+    def carry_out(self) -> list[Lease]:
+        tx, ask = self.tx, self.ask
+        tx.flush()
+        suspects = self._suspects()
+        alone = False
+        if suspects and ask.holding == 0 and ask.limit > 0:
+            alone = self._grant_suspect(suspects)
+        self.suspects_wait = bool(suspects) and not (alone and sum(suspects.values()) == 1)
+        if not alone:
+            for index, name in enumerate(ask.queues):
+                if len(self.leases) < ask.limit and self.parked < PARK_MAX:
+                    self._serve(index, name)
+        if self.seqs:
+            self._grant()
+        self.more = self.parked >= PARK_MAX or (
+            len(self.leases) >= ask.limit and self._anything_left()
+        )
+        self.moved = bool(self.seqs) or self.parked > 0
+        return self.leases
+
+    def _allowed(self, index: int, queue: str) -> bool:
+        if self.matcher.place(queue) != index:
+            return False
+        return self.rules.room(queue) != 0
+
+    def _serve(self, index: int, name: str) -> None:
+        """Let the queues that a name covers take turns."""
+        tx = self.tx
+        found = None
+        if name == ALL or self._has_subqueues(name):
+            found = tx.one("turn", name)
+        last = None if found is None else found[0]
+        members = occupied(tx, name, Code.QUEUED, lambda queue: self._allowed(index, queue), last)
+        if not members:
+            return
+        self.left += sum(members.values())
+        places = self.ask.limit - len(self.leases)
+        now_last = take_turns(
+            sorted(members), last, places, lambda queue, n: self._take(queue, Code.QUEUED, n)
+        )
+        if len(members) > 1 and now_last is not None and now_last != last:
+            tx.run("save_turn", name, now_last)
+
+    def _has_subqueues(self, name: str) -> bool:
+        return bool(
+            self.tx.run("occupied_under", Code.QUEUED, name + ".", name + "/", 1).fetchone()
+        )
+
+    def _anything_left(self) -> bool:
+        if self.left > len(self.leases):
+            return True
+        return any(
+            occupied(self.tx, name, Code.QUEUED, lambda queue, i=index: self._allowed(i, queue))
+            for index, name in enumerate(self.ask.queues)
+        )
+
+    # -- suspects
+
+    def _suspects(self) -> dict[str, int]:
+        """Queues of the claim in which suspects wait, in the order of the claim."""
+        found: dict[str, int] = {}
+        if self.tx.one("occupied", Code.SUSPECT, "", 1) is None:
+            return found
+        for index, name in enumerate(self.ask.queues):
+            found |= occupied(
+                self.tx, name, Code.SUSPECT, lambda queue, i=index: self._allowed(i, queue)
+            )
+        return found
+
+    def _grant_suspect(self, suspects: dict[str, int]) -> bool:
+        for queue in suspects:
+            # Those that a key or limit keeps back are parked on the way.
+            if self._take(queue, Code.SUSPECT, 1):
+                return True
+        return False
+
+    # -- jobs
+
+    def _take(self, queue: str, code: int, wanted: int) -> int:
+        """Choose up to so many jobs of one queue."""
+        room = self.rules.room(queue)
+        if room is not None:
+            wanted = min(wanted, room)
+        taken = 0
+        while taken < wanted and self.parked < PARK_MAX:
+            rank, seq = self.cursors.get((code, queue), _FIRST)
+            asked = wanted - taken
+            page = self.tx.run("candidates", code, queue, rank, seq, asked).fetchall()
+            if not page:
+                break
+            for values in page:
+                if self.parked >= PARK_MAX:
+                    break
+                self.cursors[code, queue] = values[2], values[0]
+                taken += self._choose(values, queue, code)
+            if len(page) < asked:
+                break
+        return taken
+
+    def _choose(self, values: Any, queue: str, code: int) -> int:
+        """Take a candidate unless something is in its way."""
+        seq, job_id, _, flags, fence, tries, crashes, created, body = values
+        spec = decode_spec(body)
+        if flags & Flag.AT_CLAIM and not self._clear(seq, spec):
+            return 0
+        if flags & Flag.ONCE:
+            self.tx.must_sync = True
+        facts = _NO_FACTS
+        if flags & Flag.FACTS:
+            facts = decode_facts(self.tx.one("facts", seq)[0])
+        self.seqs.append(seq)
+        self.tx.count(code, queue, -1)
+        self.tx.count(Code.RUNNING, queue, 1)
+        self.tx.changed.append(job_id)
+        self.leases.append(
+            Lease(
+                token=Token(job_id, fence + 1, self.ask.session.nonce),
+                spec=spec,
+                tries=tries,
+                crashes=crashes,
+                releases=facts.releases,
+                aside_since=facts.aside_since,
+                suspect=code == Code.SUSPECT,
+                created=created,
+                started=self.tx.now,
+                note=facts.note,
+            )
+        )
+        return 1
+
+    def _clear(self, seq: int, spec: NewJob) -> bool:
+        """Ask key, slots and rates; what must wait is parked or scheduled."""
+        tx = self.tx
+        row = tx.row_at(seq)
+        assert row is not None
+        was = row.state
+        if was not in (Code.QUEUED, Code.SUSPECT):
+            return False
+        full = lines.grant(tx, row, spec)
+        if full is None:
+            if row.flags & Flag.UNIQUE_START and spec.unique is not None:
+                tx.run("free_unique", spec.unique.key, row.id)
+                row.flags &= ~Flag.UNIQUE_START
+            tx.run("mark", row.flags, row.seq)
+            return True
+        if full.line is not None:
+            lines.park(tx, row, full.line)
+            self.parked += 1
+        else:
+            row.state, row.due = Code.SCHEDULED, full.at
+            row.flags |= Flag.PAID
+        tx.save(row, was)
+        lines.leave(tx, row, spec, except_line=full.line)
+        return False
+
+    def _grant(self) -> None:
+        ask, now = self.ask, self.tx.now
+        self.tx.awaits(now + ask.lease)
+        self.tx.run(
+            "grant", ask.session.nonce, now, now + ask.lease, self.holder, json.dumps(self.seqs)
+        )
+
+
+_NO_FACTS = Facts()

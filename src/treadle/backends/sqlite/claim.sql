@@ -1,0 +1,47 @@
+-- Statements of a claim and of sessions.
+
+-- name: candidates
+SELECT j.seq, j.id, j.rank, j.flags, j.fence, j.tries, j.crashes, j.created, b.spec
+FROM treadle_job j JOIN treadle_body b ON b.seq = j.seq
+WHERE j.state = ? AND j.queue = ? AND (j.rank, j.seq) > (?, ?)
+ORDER BY j.rank, j.seq LIMIT ?;
+
+-- name: grant
+UPDATE treadle_job SET state = 3, fence = fence + 1, nonce = ?, started = ?, until = ?,
+  holder = ?, version = version + 1
+WHERE seq IN (SELECT value FROM json_each(?));
+
+-- name: mark
+UPDATE treadle_job SET flags = ? WHERE seq = ?;
+
+-- name: occupied
+SELECT queue, n FROM treadle_count WHERE state = ? AND queue > ? ORDER BY queue LIMIT ?;
+
+-- name: occupied_under
+SELECT queue, n FROM treadle_count WHERE state = ? AND queue > ? AND queue < ?
+ORDER BY queue LIMIT ?;
+
+-- name: occupied_one
+SELECT n FROM treadle_count WHERE state = ? AND queue = ?;
+
+-- name: turn
+SELECT last FROM treadle_turn WHERE name = ?;
+
+-- name: save_turn
+INSERT INTO treadle_turn (name, last) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET last = excluded.last;
+
+-- name: open_session
+INSERT INTO treadle_session (nonce, info, until, request) VALUES (?, ?, ?, 0);
+
+-- name: session
+SELECT info, until, request, answer FROM treadle_session WHERE nonce = ?;
+
+-- name: renew_session
+UPDATE treadle_session SET until = max(until, ?) WHERE nonce = ?;
+
+-- name: answered
+UPDATE treadle_session SET request = ?, answer = ?, until = max(until, ?) WHERE nonce = ?;
+
+-- name: close_session
+DELETE FROM treadle_session WHERE nonce = ?;

@@ -1,0 +1,159 @@
+"""Connections, the schema, and what SQLite's errors mean here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+
+from treadle.backends.sqlite.address import Address
+from treadle.backends.sqlite.disk import prepare
+from treadle.backends.sqlite.statements import prefix_of, schema
+from treadle.errors import (
+    BackendError,
+    BackendFull,
+    BackendReadOnly,
+    BackendStalled,
+    BackendUnavailable,
+    SchemaMismatch,
+    Unsupported,
+)
+
+__all__ = ["APPLICATION_ID", "MIN_READER", "VERSION", "connect", "install", "translate"]
+
+APPLICATION_ID = 0x5472646C  # "Trdl"
+VERSION = 1
+MIN_READER = 1
+"""Programs of this version and later can use the tables; stored, so that older ones stay away."""
+
+_BUSY_MS = 30_000
+_OLDEST = (3, 35, 0)
+
+
+def connect(path: str, *, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
+    """A connection with the settings that all of them need."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise Unsupported(
+            f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed",
+            backend="sqlite",
+            feature="RETURNING",
+        )
+    connection = sqlite3.connect(
+        path,
+        timeout=busy_ms / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+    )
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -16000")
+    return connection
+
+
+def install(address: Address, namespace: str) -> None:
+    """Make the file and the tables where they are missing; refuse what cannot be used.
+
+    Called inside the gate. Uses a connection of its own, closed before the writer opens its.
+    """
+    prepare(address.path)
+    with translate(address.path), contextlib.closing(connect(address.path)) as connection:
+        _check_owner(connection, address)
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise BackendUnavailable(
+                f"{address.path!r} cannot use a write-ahead log on this file system",
+                backend=address.path,
+            )
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _tables(connection, address, namespace)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def _check_owner(connection: sqlite3.Connection, address: Address) -> None:
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    if owner == APPLICATION_ID or address.foreign == "allow":
+        return
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if owner or tables:
+        raise SchemaMismatch(
+            f"{address.path!r} is a database of another program. Give the jobs a file of their "
+            "own, or add ?foreign=allow to the url to have both in one.",
+            backend=address.path,
+        )
+
+
+def _tables(connection: sqlite3.Connection, address: Address, namespace: str) -> None:
+    meta = f"{prefix_of(namespace)}_meta"
+    found = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (meta,)
+    ).fetchone()
+    quoted = '"' + meta.replace('"', '""') + '"'
+    if found is None:
+        if address.foreign != "allow":
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for statement in schema(namespace):
+            connection.execute(statement)
+        connection.executemany(
+            f"INSERT INTO {quoted} (key, value) VALUES (?, ?)",
+            [("version", VERSION), ("min_reader", MIN_READER), ("sequence", 0)],
+        )
+        return
+    facts = dict(connection.execute(f"SELECT key, value FROM {quoted}").fetchall())
+    if facts.get("min_reader", 0) > VERSION:
+        raise SchemaMismatch(
+            f"{address.path!r} was written by a newer Treadle (schema {facts.get('version')}, "
+            f"this one knows {VERSION}). Update Treadle here, or use another file.",
+            backend=address.path,
+        )
+
+
+@contextlib.contextmanager
+def translate(path: str) -> Iterator[None]:
+    """SQLite's errors become those of the library."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise meaning(error, path) from error
+
+
+def meaning(error: sqlite3.Error, path: str) -> BackendError:
+    """What an error of SQLite means."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return BackendFull(
+            f"no space left for {path!r}. Free some; nothing that was accepted is lost.",
+            backend=path,
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return BackendReadOnly(
+            f"{path!r} cannot be written: {error}. This user must be able to write the file and "
+            "its directory.",
+            backend=path,
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return BackendStalled(
+            f"{path!r} is locked by another program that writes to it outside of Treadle. End "
+            "its transaction; what was asked is tried again.",
+            backend=path,
+            pid=0,
+        )
+    if code == sqlite3.SQLITE_NOTADB:
+        return SchemaMismatch(f"{path!r} is not an SQLite database", backend=path)
+    if code == sqlite3.SQLITE_CORRUPT:
+        return SchemaMismatch(
+            f"{path!r} is damaged: {error}. Restore a copy, or salvage it with "
+            "'sqlite3 FILE .recover'.",
+            backend=path,
+        )
+    if code == sqlite3.SQLITE_CANTOPEN and os.path.exists(path):
+        return BackendReadOnly(
+            f"{path!r} cannot be opened: {error}. This user must be able to write the file and "
+            "its directory.",
+            backend=path,
+        )
+    return BackendUnavailable(f"{path!r}: {error}", backend=path)

@@ -1,0 +1,154 @@
+"""The file under the database: where it may lie, who may read it, and space kept in reserve."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+
+from treadle.errors import BackendFull, BackendReadOnly, BackendUnavailable, SchemaMismatch
+
+__all__ = ["Ballast", "Identity", "file_system", "prepare"]
+
+_REMOTE = re.compile(
+    r"nfs|cifs|smb|9p$|afs$|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2"
+    r"|fuse\.(sshfs|s3fs|rclone|gcsfuse|glusterfs|davfs|curlftpfs|goofys|juicefs)"
+)
+_MOUNTS = "/proc/self/mounts"
+_MAGIC = b"SQLite format 3\x00"
+
+
+def file_system(path: str, mounts: str = _MOUNTS) -> str:
+    """The type of the file system that holds ``path``; empty where it cannot be told."""
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as lines:
+            entries = [line.split(" ")[1:3] for line in lines]
+    except OSError:
+        return ""
+    real = os.path.realpath(path)
+    best, kind = "", ""
+    for entry in entries:
+        point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), entry[0])
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        # The latest of several mounts on one point is the one that is seen.
+        if inside and len(point) >= len(best):
+            best, kind = point, entry[1]
+    return kind
+
+
+def prepare(path: str, mounts: str = _MOUNTS) -> None:
+    """Check the place and make an empty file, readable by its owner only, when there is none."""
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        raise BackendUnavailable(
+            f"the directory {directory!r} does not exist; make it, or correct the url",
+            backend=path,
+        )
+    if os.path.isdir(path):
+        raise BackendUnavailable(f"{path!r} is a directory, not a database file", backend=path)
+    kind = file_system(directory, mounts)
+    if _REMOTE.match(kind):
+        raise BackendUnavailable(
+            f"{path!r} lies on a network file system ({kind}), where SQLite's locks and shared "
+            "memory do not hold and jobs would be lost. Use a local disk, or redis:// or "
+            "postgresql:// for several machines.",
+            backend=path,
+        )
+    _create(path)
+
+
+def _create(path: str) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        _check(path)
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            raise BackendFull(f"no space to make {path!r}", backend=path) from error
+        raise BackendReadOnly(
+            f"{path!r} cannot be made: {error.strerror}. The directory must be writable.",
+            backend=path,
+        ) from error
+
+
+def _check(path: str) -> None:
+    """Refuse what cannot be used, before SQLite changes anything.
+
+    Nothing is opened here: closing any descriptor of a database file would drop the locks that
+    SQLite holds on it in this process.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise SchemaMismatch(f"{path!r} is not a regular file", backend=path)
+    if not os.access(path, os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
+        raise BackendReadOnly(
+            f"{path!r} or its directory cannot be written by this user; SQLite needs both",
+            backend=path,
+        )
+
+
+class Identity:
+    """Tells whether a path still leads to the file that was opened."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._was = self._now()
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def check(self) -> None:
+        """Raise when the file was removed or another one put in its place."""
+        now = self._now()
+        if now == self._was:
+            return
+        what = "was removed" if now is None else "was replaced by another file"
+        raise BackendUnavailable(
+            f"{self._path!r} {what} while it was open. Put it back, or restart to begin with "
+            "what is there now.",
+            backend=self._path,
+        )
+
+
+class Ballast:
+    """A file of a megabyte beside the database, given up when the disk is full.
+
+    A full disk refuses even the update that ends a job. The space of the ballast lets the jobs
+    that run end in good order; new ones are refused until there is space again.
+    """
+
+    SIZE = 1 << 20
+
+    def __init__(self, path: str) -> None:
+        self.path = path + "-ballast"
+
+    def lay(self) -> bool:
+        """Have it on the disk; False when there is no space for it."""
+        try:
+            if os.stat(self.path).st_size >= self.SIZE:
+                return True
+        except OSError:
+            pass
+        try:
+            handle = os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600)
+        except OSError:
+            return False
+        try:
+            # Written, not sparse: a hole would hold no space.
+            done = os.write(handle, bytes(self.SIZE)) == self.SIZE
+        except OSError:
+            done = False
+        finally:
+            os.close(handle)
+        if not done:
+            self.drop()
+        return done
+
+    def drop(self) -> None:
+        """Give the space back."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)

@@ -1,0 +1,223 @@
+"""Wake-ups between processes: a datagram to each process that listens, after a commit.
+
+Each process that waits for something binds a socket in a directory beside the database. Files
+beside its socket say what else it wants to hear of. What is lost costs a delay, never a job:
+everything a datagram says can be read in the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from treadle.backends.sqlite.wake import Notice
+from treadle.clock import SystemClock
+from treadle.events import Event
+
+__all__ = ["Peers", "supported"]
+
+_FRESH = 0.05
+"""Seconds for which a directory listing is not trusted: its time stamp is as coarse as that."""
+_MOST_IDS = 500
+_WATCH = ".watch"
+_EVENTS = ".events"
+_SOCKET = ".sock"
+_END = b"end"
+
+
+def supported() -> bool:
+    """Whether this machine has such sockets."""
+    return hasattr(socket, "AF_UNIX")
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True):
+    """One datagram."""
+
+    notice: Notice | None = None
+    events: tuple[Event, ...] = ()
+
+
+_decoder = msgspec.msgpack.Decoder(_Message)
+
+
+class Peers:
+    """The other processes of this database that listen.
+
+    Args:
+        path: the database.
+        name: of this process among them, unique.
+        heard: given each notice of another process.
+        events: given the events of another process.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        heard: Callable[[Notice], object],
+        events: Callable[[Sequence[Event]], object],
+    ) -> None:
+        self._directory = path + "-wake"
+        self._name = name
+        self._heard = heard
+        self._events = events
+        self._clock = SystemClock()
+        self._lock = threading.Lock()
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender.setblocking(False)
+        self._receiver: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._marked: set[str] = set()
+        self._names: tuple[str, ...] = ()
+        self._stamp = (-1, 0.0)
+        self._handle = -1
+        self._closed = False
+
+    # ------------------------------------------------------------- telling others
+
+    def tell(self, notice: Notice) -> None:
+        """Tell those whom it may concern."""
+        names = self._listing()
+        if not names:
+            return
+        watching = [name for name in names if name.endswith(_WATCH)]
+        whole = notice
+        if notice.changed is not None and len(notice.changed) > _MOST_IDS:
+            whole = msgspec.structs.replace(notice, changed=None)
+        bare = msgspec.structs.replace(notice, changed=())
+        for name in names:
+            if not name.endswith(_SOCKET):
+                continue
+            wants = name.removesuffix(_SOCKET) + _WATCH in watching
+            message = whole if wants else bare
+            if message != _NOTHING:
+                self._send(name, _Message(notice=message))
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Tell those who subscribed to events."""
+        for name in self._listing():
+            if name.endswith(_EVENTS):
+                self._send(name.removesuffix(_EVENTS) + _SOCKET, _Message(events=tuple(events)))
+
+    def _send(self, name: str, message: _Message) -> None:
+        try:
+            self._sender.sendto(msgspec.msgpack.encode(message), self._address(name))
+        except (ConnectionRefusedError, FileNotFoundError):
+            self._bury(name)
+        except OSError as error:
+            # A full buffer: its owner has enough to read to look by itself.
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE):
+                self._bury(name)
+
+    def _bury(self, name: str) -> None:
+        """Remove what a dead process left."""
+        stem = name.removesuffix(_SOCKET)
+        for suffix in (_SOCKET, _WATCH, _EVENTS):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._directory, stem + suffix))
+
+    def _listing(self) -> tuple[str, ...]:
+        """What other processes put into the directory; read again only when it changed."""
+        try:
+            stamp = os.stat(self._directory).st_mtime_ns
+        except OSError:
+            return ()
+        now = self._clock.monotonic()
+        if stamp != self._stamp[0] or now - self._stamp[1] < _FRESH:
+            if stamp != self._stamp[0]:
+                self._stamp = (stamp, now)
+            with contextlib.suppress(OSError):
+                names = os.listdir(self._directory)
+                self._names = tuple(name for name in names if not name.startswith(self._name))
+        return self._names
+
+    # ------------------------------------------------------------- listening
+
+    def listen(self, *, watch: bool = False, events: bool = False) -> None:
+        """Hear of others from now on; also of changes of jobs, or of events."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._thread is None:
+                self._bind()
+            for wanted, suffix in ((watch, _WATCH), (events, _EVENTS)):
+                if wanted and suffix not in self._marked:
+                    self._marked.add(suffix)
+                    self._mark(suffix)
+
+    def unwatch(self) -> None:
+        """Nobody here waits for changes of jobs any more."""
+        with self._lock:
+            if _WATCH in self._marked:
+                self._marked.discard(_WATCH)
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(self._directory, self._name + _WATCH))
+
+    def _mark(self, suffix: str) -> None:
+        path = os.path.join(self._directory, self._name + suffix)
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    def _bind(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._directory, 0o700)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            receiver.bind(self._address(self._name + _SOCKET))
+        except BaseException:
+            receiver.close()
+            raise
+        self._receiver = receiver
+        self._thread = threading.Thread(
+            target=self._listen, args=(receiver,), name="treadle-sqlite-wake", daemon=True
+        )
+        self._thread.start()
+
+    def _address(self, name: str) -> str:
+        path = os.path.join(self._directory, name)
+        if len(os.fsencode(path)) < 100:
+            return path
+        # The name of a socket has room for 107 bytes; through the descriptor it always fits.
+        if self._handle < 0:
+            self._handle = os.open(self._directory, os.O_RDONLY)
+        return f"/proc/self/fd/{self._handle}/{name}"
+
+    def _listen(self, receiver: socket.socket) -> None:
+        while True:
+            data = receiver.recv(1 << 18)
+            if self._closed:
+                return
+            try:
+                message = _decoder.decode(data)
+            except msgspec.DecodeError:
+                # Of a version that says it in another way: look at everything.
+                message = _Message(notice=Notice(changed=None, stirred=True))
+            if message.notice is not None:
+                self._heard(message.notice)
+            if message.events:
+                self._events(message.events)
+
+    def close(self) -> None:
+        """Hear no more."""
+        with self._lock:
+            self._closed = True
+            if self._receiver is not None and self._thread is not None:
+                with contextlib.suppress(OSError):
+                    self._receiver.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    self._sender.sendto(_END, self._address(self._name + _SOCKET))
+                self._thread.join()
+                self._receiver.close()
+                self._bury(self._name + _SOCKET)
+            self._sender.close()
+            if self._handle >= 0:
+                os.close(self._handle)
+
+
+_NOTHING = Notice()

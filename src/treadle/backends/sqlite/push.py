@@ -1,0 +1,279 @@
+"""Adding jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treadle.backends.common.names import ancestors, check_queue
+from treadle.backends.common.pushing import conflict, repeated
+from treadle.backends.sqlite.ends import (
+    dependency_of,
+    fail_dependant,
+    place,
+    pushed_as,
+    remove,
+    tell,
+)
+from treadle.backends.sqlite.lines import key_full, key_line, leave, set_key_slots
+from treadle.backends.sqlite.rows import FINAL_CODE, STATES, Code, Facts, Flag, Row, encode, flags_of
+from treadle.backends.sqlite.tx import Tx
+from treadle.records import (
+    In,
+    NewJob,
+    OnFailure,
+    Pushed,
+    PushStatus,
+    Scope,
+    When,
+)
+
+__all__ = ["instant", "move_due", "push", "take_unique"]
+
+_CREATED = Pushed(PushStatus.CREATED)
+_FULL = Pushed(PushStatus.FULL)
+_checked: set[str] = set()
+_CHECKED_MOST = 10_000
+
+
+def instant(tx: Tx, when: When | None) -> float | None:
+    """A point in time by the clock of the store."""
+    if when is None:
+        return None
+    return tx.now + when.seconds if isinstance(when, In) else when.timestamp
+
+
+def push(tx: Tx, jobs: Sequence[NewJob], *, follow_ups: bool = False) -> list[Pushed]:
+    """Add jobs, in order; follow-ups ignore bounds."""
+    for job in jobs:
+        if job.queue not in _checked:
+            _checked.add(check_queue(job.queue))
+            if len(_checked) > _CHECKED_MOST:
+                _checked.clear()
+    return _Push(tx, jobs, follow_ups=follow_ups).carry_out()
+
+
+class _Push:
+    """One push: jobs with nothing in the way are collected and inserted together."""
+
+    def __init__(self, tx: Tx, jobs: Sequence[NewJob], *, follow_ups: bool) -> None:
+        self.tx = tx
+        self.jobs = jobs
+        self.follow_ups = follow_ups
+        self.first = tx.numbers(len(jobs))
+        self.rows: list[Any] = []
+        self.bodies: list[Any] = []
+        self.waiting: list[tuple[int, NewJob]] = []
+        # Jobs not yet final in the queues whose bounds were looked at.
+        self.open: dict[str, int] = {}
+
+    def carry_out(self) -> list[Pushed]:
+        known = self._known()
+        answers: list[Pushed] = []
+        for seq, job in enumerate(self.jobs, self.first):
+            answer = self._again(job.id) if job.id in known else self._new(seq, job)
+            if answer.status is not PushStatus.FULL:
+                known.add(job.id)
+            answers.append(answer)
+        self._insert()
+        for seq, job in self.waiting:
+            _await(self.tx, seq, job)
+        if self.waiting:
+            tell(self.tx)
+        return answers
+
+    def _known(self) -> set[str]:
+        ids = json.dumps([job.id for job in self.jobs])
+        return {job_id for (job_id,) in self.tx.run("known_ids", ids, self.tx.now)}
+
+    def _again(self, job_id: str) -> Pushed:
+        self._insert()
+        tx = self.tx
+        row = tx.row(job_id)
+        if row is not None:
+            return repeated(pushed_as(tx.facts(row)))
+        gone = tx.one("gone", job_id, tx.now)
+        return repeated(Pushed(PushStatus(gone[0]), gone[1]))
+
+    def _new(self, seq: int, job: NewJob) -> Pushed:
+        if job.bound is not None and not self.follow_ups and self._bound_reached(job):
+            return _FULL
+        answer = _CREATED
+        if job.unique is not None:
+            self._insert()
+            answer = take_unique(self.tx, job, self._removed, skip=self.follow_ups)
+            if answer.status in (PushStatus.DUPLICATE, PushStatus.RESCHEDULED):
+                _record(self.tx, job.id, answer)
+                return answer
+        if job.key is None and job.after is None and job.due is None and job.expires is None:
+            self._add_plain(seq, job)
+        else:
+            self._insert()
+            _insert_one(self.tx, seq, job)
+            if job.after is not None:
+                self.waiting.append((seq, job))
+        self.bodies += (seq, encode(job))
+        if answer.of is not None:
+            self._insert()
+            row = self.tx.row_at(seq)
+            assert row is not None
+            self.tx.save_facts(row, Facts(replaced=answer.of))
+            self.tx.save(row, row.state)
+        for name in (job.queue, *ancestors(job.queue)) if self.open else ():
+            if name in self.open:
+                self.open[name] += 1
+        return answer
+
+    def _bound_reached(self, job: NewJob) -> bool:
+        assert job.bound is not None
+        if job.queue not in self.open:
+            self._insert()
+            self.open[job.queue] = self.tx.open_jobs(job.queue)
+        return self.open[job.queue] >= job.bound
+
+    def _removed(self, row: Row) -> None:
+        for name in (row.queue, *ancestors(row.queue)):
+            if name in self.open:
+                self.open[name] -= 1
+
+    def _add_plain(self, seq: int, job: NewJob) -> None:
+        self.rows += (
+            *(seq, job.id, job.queue, -job.priority, flags_of(job), self.tx.now),
+            *(job.keep.succeeded, job.flow),
+        )
+        self.tx.count(Code.QUEUED, job.queue, 1)
+
+    def _insert(self) -> None:
+        """Write what was collected, before anything that might look at it."""
+        if self.rows:
+            self.tx.run_rows("insert_plain", 8, self.rows)
+            self.rows = []
+        if self.bodies:
+            self.tx.run_rows("insert_body", 2, self.bodies)
+            self.bodies = []
+
+
+def _insert_one(tx: Tx, seq: int, job: NewJob) -> None:
+    """Insert a job that may have to wait for a time, a key or other jobs."""
+    due, expires = instant(tx, job.due), instant(tx, job.expires)
+    line = None
+    if job.key is not None:
+        set_key_slots(tx, job)
+    if job.after is not None:
+        state = Code.WAITING
+    elif due is not None and due > tx.now:
+        state = Code.SCHEDULED
+    elif job.key is not None and _must_park(tx, job.key):
+        state, line = Code.WAITING, key_line(job.key)
+    else:
+        state = Code.QUEUED
+    flags = flags_of(job)
+    blocks = job.key is not None and (state == Code.QUEUED or line is not None)
+    line_rank = None if line is None else (-1000 if job.ordered else -job.priority)
+    tx.run(
+        "insert",
+        *(seq, job.id, state, job.queue, -job.priority, flags, tx.now, due),
+        *(expires, job.keep.succeeded, line, line_rank, job.key),
+        *(1 if blocks else 0, job.flow),
+    )
+    tx.count(state, job.queue, 1)
+    if state == Code.SCHEDULED:
+        tx.awaits(due)
+    tx.awaits(expires)
+
+
+def _must_park(tx: Tx, key: str) -> bool:
+    return key_full(tx, key) or tx.one("line_busy", key_line(key)) is not None
+
+
+def _await(tx: Tx, seq: int, job: NewJob) -> None:
+    """Let a job wait for those of its dependencies that have not ended."""
+    assert job.after is not None
+    failed: str | None = None
+    waits = False
+    for other in dict.fromkeys(job.after.ids):
+        ended = dependency_of(tx, other)
+        if ended is None:
+            tx.run("insert_after", seq, other)
+            tx.run("await", other)
+            waits = True
+        elif not ended:
+            failed = failed or other
+    if failed is not None and job.after.on_failure is not OnFailure.RUN:
+        row = tx.row_at(seq)
+        assert row is not None
+        fail_dependant(tx, row, job, failed)
+    elif not waits:
+        row = tx.row_at(seq)
+        assert row is not None
+        place(tx, row, job)
+        tx.save(row, Code.WAITING)
+
+
+# ------------------------------------------------------------- unique keys
+
+
+def take_unique(
+    tx: Tx, job: NewJob, removed: Callable[[Row], object], *, skip: bool
+) -> Pushed:
+    """Take the unique key of a job, or say who has it.
+
+    Args:
+        removed: told of a holder that was replaced.
+        skip: a conflict leaves the holder alone, whatever the job asks for.
+    """
+    unique = job.unique
+    assert unique is not None
+    found = tx.one("unique_holder", unique.key)
+    answer = _CREATED
+    if found is not None and found[0] != job.id:
+        answer = _resolve(tx, job, *found, skip=skip)
+        if answer.status is PushStatus.REPLACED:
+            row = tx.row(found[0])
+            assert row is not None
+            remove(tx, row)
+            tell(tx)
+            removed(row)
+    if answer.status in (PushStatus.CREATED, PushStatus.REPLACED):
+        until = None
+        if unique.scope is Scope.FOR:
+            until = tx.now + (unique.ttl or 0.0)
+        tx.run("hold_unique", unique.key, job.id, until)
+    return answer
+
+
+def _resolve(tx: Tx, job: NewJob, holder: str, until: float | None, *, skip: bool) -> Pushed:
+    """The answer to a push whose unique key has a holder."""
+    assert job.unique is not None
+    row = tx.row(holder)
+    if until is not None:
+        if until <= tx.now:
+            return _CREATED
+        if row is None:
+            return Pushed(PushStatus.DUPLICATE, holder)
+    elif row is None or row.state in FINAL_CODE:
+        return _CREATED
+    assert row is not None
+    status = PushStatus.DUPLICATE if skip else conflict(job.unique, STATES[row.state])
+    if status is PushStatus.RESCHEDULED:
+        move_due(tx, row, tx.spec(row), instant(tx, job.due) or tx.now)
+    return Pushed(status, holder)
+
+
+def _record(tx: Tx, job_id: str, answer: Pushed) -> None:
+    """Remember the answer to a push that made no job."""
+    until = tx.now + tx.settings.request_ttl
+    tx.run("bury", job_id, answer.status.value, answer.of, None, None, None, tx.now, until)
+
+
+def move_due(tx: Tx, row: Row, spec: NewJob, due: float) -> None:
+    """Give a job that neither runs nor has ended another time."""
+    was = row.state
+    row.due = due
+    row.flags &= ~Flag.PAID
+    if was != Code.WAITING:
+        place(tx, row, spec)
+    tx.save(row, was)
+    if was in (Code.QUEUED, Code.SUSPECT) and row.state == Code.SCHEDULED:
+        leave(tx, row, spec)

@@ -1,0 +1,95 @@
+"""Presence of foremen, and the renewal of what they hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import msgspec
+
+from treadle.backends.sqlite.advance import lose
+from treadle.backends.sqlite.rows import Code, Flag
+from treadle.backends.sqlite.tx import Tx
+from treadle.ports import Held
+from treadle.records import Renewal, Session, SessionInfo, Token
+
+__all__ = ["PRESENCE", "close_session", "decode_info", "extend", "open_session"]
+
+PRESENCE = 30.0
+"""Seconds that a session is present after it was opened, before its first extend."""
+
+decode_info = msgspec.msgpack.Decoder(SessionInfo).decode
+
+
+def open_session(tx: Tx, info: SessionInfo) -> Session:
+    """Make a foreman present."""
+    until = tx.now + PRESENCE
+    info = msgspec.structs.replace(info, opened=tx.now, until=until)
+    nonce = tx.settings.new_nonce()
+    tx.run("open_session", nonce, msgspec.msgpack.encode(info), until)
+    return Session(nonce=nonce, info=info)
+
+
+def close_session(tx: Tx, session: Session) -> None:
+    """End presence and give back what is held."""
+    tx.run("close_session", session.nonce)
+    for (seq,) in tx.run("running_of", session.nonce).fetchall():
+        row = tx.row_at(seq)
+        if row is not None and row.state == Code.RUNNING:
+            lose(tx, row, closed=True)
+
+
+def extend(tx: Tx, session: Session, held: Sequence[Held], lease: float) -> list[Renewal]:
+    """Renew leases, or with a lease of 0 give them up; presence too."""
+    if lease > 0:
+        tx.run("renew_session", tx.now + lease, session.nonce)
+    if not held:
+        return []
+    ids = json.dumps([item.token.job_id for item in held])
+    found = {values[0]: values[1:] for values in tx.run("extending", ids).fetchall()}
+    answers: list[Renewal] = []
+    renewed: list[int] = []
+    started: list[int] = []
+    given_up: list[int] = []
+    for item in held:
+        row = found.get(item.token.job_id)
+        if row is None or not _holds(row, item.token):
+            answers.append(Renewal.LOST)
+            continue
+        seq, _, flags, _, _ = row
+        answers.append(Renewal.CANCEL if flags & Flag.CANCEL else Renewal.HELD)
+        renewed.append(seq)
+        if item.started and not flags & Flag.STARTED:
+            started.append(seq)
+            tx.changed.append(item.token.job_id)
+        if item.note is not None:
+            note(tx, seq, item)
+        if lease <= 0:
+            given_up.append(seq)
+    if started:
+        tx.run("start", json.dumps(started))
+    if lease > 0 and renewed:
+        tx.run("extend", tx.now + lease, json.dumps(renewed))
+    for seq in dict.fromkeys(given_up):
+        _give_up(tx, seq)
+    return answers
+
+
+def _holds(row: tuple[int, int, int, int, int], token: Token) -> bool:
+    return row[1] == Code.RUNNING and row[3] == token.fence and row[4] == token.nonce
+
+
+def note(tx: Tx, seq: int, item: Held) -> None:
+    """Keep what a running attempt says of itself."""
+    row = tx.row_at(seq)
+    assert row is not None
+    facts = tx.facts(row)
+    facts.note = item.note
+    tx.save_facts(row, facts)
+    tx.save(row, row.state)
+
+
+def _give_up(tx: Tx, seq: int) -> None:
+    row = tx.row_at(seq)
+    if row is not None and row.state == Code.RUNNING:
+        lose(tx, row)

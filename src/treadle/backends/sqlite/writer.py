@@ -1,0 +1,294 @@
+"""The thread that writes: what arrives while a transaction is written goes together in the next.
+
+Operations are independent although they share a transaction: one that fails before it changed
+anything just fails; if one fails later, the transaction is rolled back and the others are
+carried out again without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treadle.backends.sqlite.gate import Gate
+from treadle.backends.sqlite.journal import Journal
+from treadle.backends.sqlite.tx import Tx
+from treadle.clock import Clock, SystemClock
+from treadle.errors import BackendFull, BackendStalled, NotOpen, TreadleError
+
+__all__ = ["Operation", "Writer"]
+
+_GROUP = 64
+"""Operations in one transaction at the most, so that the other processes have their turn."""
+
+
+class Operation:
+    """A step asked for by a coroutine, and the future that tells it the answer.
+
+    Args:
+        run: carries it out.
+        durable: a commit of it must reach the disk before it is answered.
+        frees: it needs no lasting space, so it is carried out on a full disk too.
+    """
+
+    __slots__ = ("answer", "durable", "error", "frees", "future", "loop", "run", "since")
+
+    def __init__(self, run: Callable[[Tx], Any], *, durable: bool, frees: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.run = run
+        self.durable = durable
+        self.frees = frees
+        self.since = 0.0
+        self.answer: Any = None
+        self.error: BaseException | None = None
+
+    def tell(self) -> None:
+        """Answer. Called in the loop of who waits."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.answer)
+
+
+class Writer:
+    """The only thread of this process that writes to the database.
+
+    Args:
+        journal: the connection.
+        gate: makes what lets one process write at a time, given whom to tell of waiting.
+        clock: the store's time, read once per operation.
+        patience: seconds that another process may hold the gate.
+        committed: told what a transaction changed, after it.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        gate: Callable[[Callable[[], object]], Gate],
+        *,
+        clock: Clock,
+        patience: float,
+        committed: Callable[[Tx], object],
+    ) -> None:
+        self._journal = journal
+        self._make_gate = gate
+        self._gate: Gate | None = None
+        self._clock = clock
+        self._patience = patience
+        self._committed = committed
+        self._asked: deque[Operation] = deque()
+        self._wake = threading.Condition(threading.Lock())
+        self._closing = False
+        self._real = SystemClock()
+        self._watch: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._work, name="treadle-sqlite", daemon=True)
+        self._thread.start()
+
+    # ------------------------------------------------------------- asking
+
+    def submit(self, operation: Operation) -> None:
+        """Have a step carried out."""
+        operation.since = self._real.monotonic()
+        with self._wake:
+            if self._closing:
+                raise NotOpen(f"the backend of {self._journal.path!r} is closed")
+            self._asked.append(operation)
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Carry out what was asked, then end; at the latest after the patience."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self._thread.join(self._patience)
+        if self._watch is not None:
+            self._watch.join(self._patience)
+
+    # ------------------------------------------------------------- the thread
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not self._asked and not self._closing:
+                    self._wake.wait()
+                if not self._asked:
+                    break
+            self._turn()
+        self._end()
+
+    def _turn(self) -> None:
+        """Carry out what is asked when the gate opens; it may have been given up till then."""
+        try:
+            self._enter()
+        except BaseException as error:
+            group = self._take()
+            _fail(group, self._journal.meaning(error))
+            _answer(group)
+            return
+        group: list[Operation] = []
+        try:
+            group = self._take()
+            if group:
+                self._journal.open()
+                self._commit(group)
+        except BaseException as error:
+            _fail(group, self._journal.meaning(error))
+        finally:
+            self._leave()
+        _answer(group)
+
+    def _end(self) -> None:
+        if not self._journal.opened:
+            return
+        self._enter()
+        try:
+            self._journal.close()
+        finally:
+            self._leave()
+            if self._gate is not None:
+                self._gate.close()
+
+    def _enter(self) -> None:
+        if self._gate is None:
+            self._gate = self._make_gate(self._gate_is_shut)
+        self._gate.enter()
+
+    def _leave(self) -> None:
+        assert self._gate is not None
+        self._gate.leave()
+
+    def _take(self) -> list[Operation]:
+        with self._wake:
+            return [self._asked.popleft() for _ in range(min(_GROUP, len(self._asked)))]
+
+    # ------------------------------------------------------------- one transaction
+
+    def _commit(self, group: list[Operation]) -> None:
+        """Carry out operations in one transaction, without those that cannot be."""
+        while group:
+            if self._journal.full:
+                self._journal.regain_space()
+            if self._journal.full:
+                _refuse(group, self._journal.path)
+            group = [operation for operation in group if operation.error is None]
+            if not group:
+                return
+            try:
+                tx = self._journal.begin(durable=any(one.durable for one in group))
+                if self._run(tx, group):
+                    self._journal.commit(tx)
+                    self._committed(tx)
+                    return
+                self._journal.roll_back()
+            except sqlite3.Error as error:
+                self._journal.roll_back()
+                if not self._journal.give_space(error):
+                    raise
+            except BaseException:
+                self._journal.roll_back()
+                raise
+
+    def _run(self, tx: Tx, group: Sequence[Operation]) -> bool:
+        """Carry out each; False when one failed that had changed something."""
+        for operation in group:
+            tx.now = self._clock.now()
+            before = tx.changed_rows()
+            try:
+                operation.answer = operation.run(tx)
+            except sqlite3.Error:
+                raise
+            except Exception as error:
+                operation.error = error
+                if tx.changed_rows() != before or not isinstance(error, TreadleError):
+                    return False
+        return True
+
+    # ------------------------------------------------------------- waiting too long
+
+    def _gate_is_shut(self) -> None:
+        """Another process is inside. Called by this thread before it waits."""
+        with self._wake:
+            if self._watch is None:
+                self._watch = threading.Thread(
+                    target=self._watch_gate, name="treadle-sqlite-watch", daemon=True
+                )
+                self._watch.start()
+            self._wake.notify_all()
+
+    def _watch_gate(self) -> None:
+        """Fail what waits too long for another process. At rest while the gate is free."""
+        assert self._gate is not None
+        while self._thread.is_alive():
+            with self._wake:
+                waited = self._gate.waited()
+                if waited == 0 and not self._closing:
+                    self._wake.wait()
+                    continue
+                # No event ends this: only time, or another process.
+                self._wake.wait(max(0.01, min(1.0, self._patience - waited)))
+                late = self._late()
+            if late:
+                _fail(late, self._stalled())
+                _answer(late)
+            if self._closing and self._gate.waited() >= self._patience:
+                return
+
+    def _late(self) -> list[Operation]:
+        assert self._gate is not None
+        if self._gate.waited() < self._patience:
+            return []
+        before = self._real.monotonic() - self._patience
+        late = [operation for operation in self._asked if operation.since <= before]
+        for operation in late:
+            self._asked.remove(operation)
+        return late
+
+    def _stalled(self) -> BackendStalled:
+        assert self._gate is not None
+        pid = self._gate.holder()
+        return BackendStalled(
+            f"process {pid} has held {self._journal.path!r} for {self._patience:g} s and does not "
+            "go on. It may be stopped or hang: continue or end it.",
+            backend=self._journal.path,
+            pid=pid,
+        )
+
+
+def _refuse(group: Sequence[Operation], path: str) -> None:
+    """On a full disk only what ends jobs is carried out."""
+    error = BackendFull(
+        f"no space left for {path!r}: running jobs can end, new ones are refused until there is "
+        "some",
+        backend=path,
+    )
+    _fail([operation for operation in group if not operation.frees], error)
+
+
+def _fail(group: Sequence[Operation], error: BaseException) -> None:
+    for operation in group:
+        if operation.error is None:
+            operation.error = error
+
+
+def _answer(group: Sequence[Operation]) -> None:
+    """Tell all answers with one wake-up per loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[Operation]] = {}
+    for operation in group:
+        loops.setdefault(operation.loop, []).append(operation)
+    for loop, operations in loops.items():
+        try:
+            loop.call_soon_threadsafe(_tell, operations)
+        except RuntimeError:  # the loop was closed with those who waited in it
+            continue
+
+
+def _tell(operations: Sequence[Operation]) -> None:
+    for operation in operations:
+        operation.tell()
