@@ -65,14 +65,15 @@ class ThreadPlace:
         work = _Work(fn, args, kwargs, channel)
         self._hand_over(work)
         try:
-            return await asyncio.shield(work.future)
+            return _given(await asyncio.shield(work.future))
         except asyncio.CancelledError:
+            # Raised by the function itself, or asked for before a thread took it.
             if work.future.done() or work.withdraw():
                 raise
             if not await self._noticed(work):
                 self._abandon(work, name)
                 raise
-            return work.future.result()
+            return _given(work.future.result())
 
     async def _noticed(self, work: _Work) -> bool:
         """Whether the code ended by itself within the patience. A second request cuts it short."""
@@ -108,7 +109,6 @@ class ThreadPlace:
 
     def _abandon(self, work: _Work, name: str) -> None:
         work.abandoned = True
-        work.future.add_done_callback(_forget)
         self.abandoned += 1
         if work.thread is not None:
             self._threads.pop(id(work.thread), None)
@@ -130,9 +130,16 @@ class ThreadPlace:
             thread.join(self._patience)
 
 
-def _forget(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()  # the attempt has been judged already
+def _given(end: tuple[Any, BaseException | None]) -> Any:
+    """What a function returned, or raise what it raised.
+
+    The pair is a result for the future in any case: a future treats StopIteration, GeneratorExit
+    and CancelledError as words of its own.
+    """
+    value, error = end
+    if error is not None:
+        raise error
+    return value
 
 
 class _Work:
@@ -156,7 +163,7 @@ class _Work:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._withdrawn = False
-        self.future: asyncio.Future[Any] = self._loop.create_future()
+        self.future: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
         self.thread: threading.Thread | None = None
         self.abandoned = False
 
@@ -183,14 +190,5 @@ class _Work:
             self._loop.call_soon_threadsafe(self._end, value, error)
 
     def _end(self, value: Any, error: BaseException | None) -> None:
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(value)
-        elif isinstance(error, StopIteration):
-            # A future refuses StopIteration; it is an error like any other here.
-            stop = RuntimeError("the task raised StopIteration")
-            stop.__cause__ = error
-            self.future.set_exception(stop)
-        else:
-            self.future.set_exception(error)
+        if not self.future.done():
+            self.future.set_result((value, error))
