@@ -9,6 +9,7 @@ from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
+from treadle.altering import alter
 from treadle.appoptions import AppOptions, make_core
 from treadle.bus import Observer
 from treadle.enqueueing import Call, send, send_many
@@ -247,8 +248,7 @@ class Treadle:
             query: a query to start from.
             conditions: see :class:`~treadle.querying.Conditions`.
         """
-        backend = await self.core.ready()
-        return await backend.alter(query_of(conditions, query), change)
+        return await alter(self.core, query_of(conditions, query), change)
 
     def alter(
         self, change: Change, query: Query | None = None, **conditions: Unpack[Conditions]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from treadle.altering import alter
 from treadle.durations import Duration, seconds, timestamp
 from treadle.errors import InvalidOption, JobNotFound
 from treadle.outcome import Progress, outcome, progress_of
@@ -274,8 +275,7 @@ class Job(Generic[R_co]):
         return self._call(self.adelete, "delete")
 
     async def _alter(self, change: Change) -> bool:
-        backend = await self._core.ready()
-        altered = await backend.alter(Query(ids=(self.id,)), change)
+        altered = await alter(self._core, Query(ids=(self.id,)), change)
         if altered.done or altered.asked:
             return True
         if self.id in altered.refused:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from treadle.altering import alter
 from treadle.backends.common.names import check_queue, covers
 from treadle.durations import Duration, seconds, timestamp
 from treadle.errors import BackendError, InvalidOption
@@ -127,11 +128,10 @@ class Queue:
         Returns:
             How many there were.
         """
-        backend = await self._core.ready()
         query = Query(queue=self.name, states=_NOT_STARTED, limit=1000)
         removed = 0
         while True:
-            altered = await backend.alter(query, Delete())
+            altered = await alter(self._core, query, Delete())
             removed += len(altered.done)
             if altered.cursor is None:
                 return removed
