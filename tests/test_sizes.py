@@ -35,6 +35,8 @@ def _function(lines: int, name: str = "f") -> str:
         ("def f(a, b, c, d, e): ...\n", 0, ""),
         ("def f(a, b, c, d, e, g): ...\n", 1, "6 positional"),
         ("def f(a, b, c, d, e, *, g, h): ...\n", 0, ""),
+        ("@command\ndef f(a, b, c, d, e, g): ...\n", 0, ""),
+        ("def test_f(a, b, c, d, e, g): ...\n", 0, ""),
         ("class C:\n    def f(self, a, b, c, d, e): ...\n", 0, ""),
     ],
 )

@@ -17,8 +17,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     return {"parallel_read_safe": True}
 
 
-def _describe(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def _describe(app: Sphinx, what: str, name: str, obj: Any, *rest: Any) -> None:
     """Adds a list of fields to the description of a record."""
+    _options, lines = rest
     if not (inspect.isclass(obj) and issubclass(obj, msgspec.Struct)):
         return
     for field, text in field_comments(obj).items():
