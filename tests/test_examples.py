@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pages import blocks
+from tests.pages import blocks
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
