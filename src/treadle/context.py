@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overl
 
 import msgspec
 
-from treadle.errors import NotDecodable, NotEncodable, NotOpen
+from treadle.codec import natural_decode, natural_encode
+from treadle.errors import InvalidOption, NotEncodable, NotOpen
 from treadle.events import Event
 from treadle.injected import Injected
 from treadle.logs import Logger, get_logger
@@ -190,7 +192,15 @@ class Context:
             current: how much is done.
             total: how much there is.
             message: what is being done.
+
+        Raises:
+            InvalidOption: not a finite number.
         """
+        for name, value in (("current", current), ("total", total)):
+            if value is not None and not math.isfinite(value):
+                raise InvalidOption(
+                    f"progress: {name}={value!r} is not a finite number", option=name, value=value
+                )
         before = self._note or Note()
         self._say(msgspec.structs.replace(before, current=current, total=total, message=message))
         bus = self._core.bus
@@ -218,17 +228,20 @@ class Context:
         """Keep a value for the next attempt, which finds it in ``resumed``.
 
         Args:
-            value: anything that msgpack can carry. It replaces the checkpoint before.
+            value: of JSON types, tuples, sets, dates, paths and the like. It replaces the
+                checkpoint before.
 
         Raises:
             NotEncodable: it cannot be carried.
+            PayloadTooLarge: it has more than ``max_payload`` bytes.
         """
         try:
-            body = msgspec.msgpack.encode(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise NotEncodable(f"the checkpoint cannot be stored: {error}") from error
+            sealed = self._core.codec.seal(natural_encode(value))
+        except NotEncodable as error:
+            text = f"the checkpoint cannot be stored: {error}"
+            raise NotEncodable(text, path=error.path) from error
         before = self._note or Note()
-        self._say(msgspec.structs.replace(before, checkpoint=self._core.codec.seal(body)))
+        self._say(msgspec.structs.replace(before, checkpoint=sealed))
 
     @property
     def resumed(self) -> Any:
@@ -236,10 +249,7 @@ class Context:
         note = self._note or self._lease.note
         if note is None or note.checkpoint is None:
             return None
-        try:
-            return msgspec.msgpack.decode(self._core.codec.open(note.checkpoint).body)
-        except msgspec.DecodeError as error:
-            raise NotDecodable(f"the checkpoint cannot be read: {error}") from error
+        return natural_decode(self._core.codec.open(note.checkpoint).body)
 
     def _say(self, note: Note) -> None:
         if note.checkpoint is None and self._lease.note is not None:
