@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policies.kit import Dice
 
+from tests.policies.kit import Dice
 from treadle.errors import InvalidOption
 from treadle.policies import Backoff, decorrelated, exponential, fibonacci, fixed, linear
 from treadle.policies.backoff import Fixed, Function, backoff, grow

@@ -30,7 +30,7 @@ def is_server_error(error: BaseException) -> bool:
 
 
 def tenant_of(url: str) -> str:
-    return url.split("/")[0]
+    return url.split("/", maxsplit=1)[0]
 
 
 ALL = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from policies.kit import FIRST
 
+from tests.policies.kit import FIRST
 from treadle.errors import InvalidOption
 from treadle.policies.match import AttemptInfo, Matcher, callables, conditions, leaf, validators
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policies.kit import FIRST, Dice, boom
 
+from tests.policies.kit import FIRST, Dice, boom
 from treadle.errors import (
     AttemptTimeout,
     BreakerOpen,
