@@ -27,7 +27,7 @@ def connect(
     clock: Clock | None = None,
     ids: Ids | None = None,
     namespace: str = "treadle",
-    max_failed: int = 10_000,
+    max_failed: int | None = None,
     request_ttl: float = 600.0,
 ) -> SqliteBackend:
     """A backend over the file that the URL names; nothing is touched before ``open``.
@@ -38,7 +38,7 @@ def connect(
         clock: the time of the store.
         ids: where ids and nonces come from.
         namespace: prefix of the tables; programs with different ones do not see each other.
-        max_failed: failed jobs that are kept; the oldest go first.
+        max_failed: failed jobs that are kept, 10,000 by default; the oldest go first.
         request_ttl: seconds for which a repeated request gets the answer of the first.
     """
     if not _NAMESPACE.fullmatch(namespace):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from pathlib import Path
 
 import msgspec
 
@@ -13,6 +13,7 @@ from treadle.errors import InvalidOption
 __all__ = ["Address", "parse"]
 
 _KNOWN = ("durability", "foreign", "patience", "max_failed")
+_MAX_FAILED = 10_000
 _CHOICES = {"durability": ("full", "normal"), "foreign": ("refuse", "allow")}
 
 
@@ -31,19 +32,20 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     max_failed: int
 
 
-def parse(text: str, *, max_failed: int = 10_000) -> Address:
+def parse(text: str, *, max_failed: int | None = None) -> Address:
     """The address in ``sqlite:///relative.db`` or ``sqlite:////absolute/path.db``."""
     url = Url(text)
     if url.scheme != "sqlite":
         raise InvalidOption(f"url: {str(url)!r} is no sqlite URL", option="url", value=str(url))
     path = _path(url)
+    most = url.integer("max_failed", max_failed, least=0)
     address = Address(
         url=str(url),
-        path=os.path.abspath(path),
+        path=str(Path(path).resolve()),
         durability=_choice(url, "durability"),
         foreign=_choice(url, "foreign"),
         patience=_patience(url.query.pop("patience", "10")),
-        max_failed=url.integer("max_failed", max_failed, least=0),
+        max_failed=_MAX_FAILED if most is None else most,
     )
     url.refuse({}, known=_KNOWN)
     return address

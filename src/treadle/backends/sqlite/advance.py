@@ -57,10 +57,11 @@ class Horizon(msgspec.Struct, frozen=True, gc=False):
         times = [at for at in (self.due, self.lapse) if at is not None]
         return max(0.0, min(times) - now) if times else None
 
-    def next_change(self, now: float) -> float | None:
-        """Seconds until a job changes by itself."""
+    @property
+    def next_change(self) -> float | None:
+        """When a job changes by itself."""
         times = [at for at in (self.due, self.lapse, self.expires) if at is not None]
-        return max(0.0, min(times) - now) if times else None
+        return min(times) if times else None
 
 
 def horizon(reading: Reading) -> Horizon:

@@ -5,7 +5,7 @@
 SELECT
   (SELECT min(due) FROM treadle_job WHERE state = 1),
   (SELECT min(until) FROM treadle_job WHERE until IS NOT NULL),
-  (SELECT min(expires) FROM treadle_job WHERE expires IS NOT NULL AND state < 3),
+  (SELECT min(expires) FROM treadle_job WHERE expires IS NOT NULL AND state <> 3),
   (SELECT min(keep_until) FROM treadle_job WHERE keep_until IS NOT NULL),
   (SELECT min(until) FROM treadle_gone),
   (SELECT min(until) FROM treadle_session),
@@ -32,7 +32,7 @@ FROM treadle_job WHERE until IS NOT NULL AND until <= ? ORDER BY until, seq LIMI
 SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
   expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
   line_rank, key, flow, failed_task
-FROM treadle_job WHERE expires IS NOT NULL AND state < 3 AND expires <= ?
+FROM treadle_job WHERE expires IS NOT NULL AND state <> 3 AND expires <= ?
 ORDER BY expires, seq LIMIT ?;
 
 -- name: outdated

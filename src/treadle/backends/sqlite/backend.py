@@ -119,9 +119,7 @@ class SqliteBackend:
 
     async def open_session(self, info: SessionInfo) -> Session:
         """Make a foreman present."""
-        return await self._store.write(
-            lambda tx: open_session(tx, info), durable=False, frees=True
-        )
+        return await self._store.write(lambda tx: open_session(tx, info), durable=False, frees=True)
 
     async def close_session(self, session: Session) -> None:
         """End presence and give back every lease."""
@@ -161,7 +159,6 @@ class SqliteBackend:
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""
-
         await self._settle_time()
         return await self._store.write(lambda tx: alter(tx, query, change), frees=True)
 
@@ -172,8 +169,8 @@ class SqliteBackend:
     ) -> None:
         """Return when there may be something to claim."""
         store = self._store
-        await self.open()
         end = self._clock.monotonic() + timeout
+        await self._opened()
         waiter = Waiter(matcher=Matcher(queues, exclude))
         assert waiter.matcher is not None
         matcher = waiter.matcher
@@ -187,7 +184,7 @@ class SqliteBackend:
                 left = end - self._clock.monotonic()
                 if seen.ready or left <= 0:
                     return
-                pause = min(left, _LONGEST, *(() if seen.next is None else (seen.next,)))
+                pause = min(left, self._until(seen.next_at))
                 if seen.suspects:
                     # Claims have passed them over. Only who holds nothing gets one, so to return
                     # at once would make the others ask without a pause.
@@ -200,20 +197,26 @@ class SqliteBackend:
 
     async def find(self, query: Query) -> Page:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
+        if query.wait > 0 and len(query.ids) == 1:
+            return await self._watch(query)
         await self._settle_time()
-        if query.wait <= 0 or len(query.ids) != 1:
-            return await self._store.read(lambda reading: find(reading, query))
-        return await self._watch(query)
+        return await self._store.read(lambda reading: find(reading, query))
+
+    def _until(self, instant: float | None) -> float:
+        """Seconds for which a waiter may sleep that has to look at an instant."""
+        if instant is None:
+            return _LONGEST
+        return min(_LONGEST, max(0.0, instant - self._clock.now()))
 
     async def _settle_time(self) -> float | None:
-        """Move time forward until nothing is due; seconds until a job changes by itself."""
+        """Move time forward until nothing is due; when a job changes by itself next."""
         store = self._store
         await self._opened()
         ahead = await store.read(horizon)
         # In steps, so that others have their turns between.
         while ahead.reached(self._clock.now()):
             ahead = await store.write(advance, durable=False, frees=True)
-        return ahead.next_change(self._clock.now())
+        return ahead.next_change
 
     async def _opened(self) -> None:
         if not self._store.journal.opened:
@@ -233,7 +236,7 @@ class SqliteBackend:
                     return page
                 if waiter.ready:
                     return page
-                pause = min(left, _LONGEST, *(() if ahead is None else (ahead,)))
+                pause = min(left, self._until(ahead))
                 await waiter.sleep(self._clock, pause)
         finally:
             store.hub.remove(waiter)

@@ -178,13 +178,16 @@ class _Claim:
         self.more = self.parked >= PARK_MAX or (
             len(self.leases) >= ask.limit and self._anything_left()
         )
-        self.moved = bool(self.seqs) or self.parked > 0
+        self.moved = self.moved or bool(self.seqs)
         return self.leases
 
-    def _allowed(self, index: int, queue: str) -> bool:
-        if self.matcher.place(queue) != index:
-            return False
-        return self.rules.room(queue) != 0
+    def _allows(self, index: int) -> Callable[[str], bool]:
+        """Whether a queue is served under the name at that index, now."""
+
+        def allowed(queue: str) -> bool:
+            return self.matcher.place(queue) == index and self.rules.room(queue) != 0
+
+        return allowed
 
     def _serve(self, index: int, name: str) -> None:
         """Let the queues that a name covers take turns."""
@@ -193,7 +196,7 @@ class _Claim:
         if name == ALL or self._has_subqueues(name):
             found = tx.one("turn", name)
         last = None if found is None else found[0]
-        members = occupied(tx, name, Code.QUEUED, lambda queue: self._allowed(index, queue), last)
+        members = occupied(tx, name, Code.QUEUED, self._allows(index), last)
         if not members:
             return
         self.left += sum(members.values())
@@ -213,7 +216,7 @@ class _Claim:
         if self.left > len(self.leases):
             return True
         return any(
-            occupied(self.tx, name, Code.QUEUED, lambda queue, i=index: self._allowed(i, queue))
+            occupied(self.tx, name, Code.QUEUED, self._allows(index))
             for index, name in enumerate(self.ask.queues)
         )
 
@@ -225,17 +228,12 @@ class _Claim:
         if self.tx.one("occupied", Code.SUSPECT, "", 1) is None:
             return found
         for index, name in enumerate(self.ask.queues):
-            found |= occupied(
-                self.tx, name, Code.SUSPECT, lambda queue, i=index: self._allowed(i, queue)
-            )
+            found |= occupied(self.tx, name, Code.SUSPECT, self._allows(index))
         return found
 
     def _grant_suspect(self, suspects: dict[str, int]) -> bool:
-        for queue in suspects:
-            # Those that a key or limit keeps back are parked on the way.
-            if self._take(queue, Code.SUSPECT, 1):
-                return True
-        return False
+        # Those that a key or limit keeps back are parked on the way.
+        return any(self._take(queue, Code.SUSPECT, 1) for queue in suspects)
 
     # -- jobs
 
@@ -268,6 +266,9 @@ class _Claim:
             return 0
         if flags & Flag.ONCE:
             self.tx.must_sync = True
+        if code == Code.SUSPECT:
+            # A suspect counts as started from the grant.
+            self.tx.run("start", json.dumps([seq]))
         facts = _NO_FACTS
         if flags & Flag.FACTS:
             facts = decode_facts(self.tx.one("facts", seq)[0])
@@ -312,6 +313,7 @@ class _Claim:
         else:
             row.state, row.due = Code.SCHEDULED, full.at
             row.flags |= Flag.PAID
+            self.moved = True
         tx.save(row, was)
         lines.leave(tx, row, spec, except_line=full.line)
         return False

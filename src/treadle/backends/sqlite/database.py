@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 from treadle.backends.sqlite.address import Address
 from treadle.backends.sqlite.disk import prepare
@@ -150,7 +150,7 @@ def meaning(error: sqlite3.Error, path: str) -> BackendError:
             "'sqlite3 FILE .recover'.",
             backend=path,
         )
-    if code == sqlite3.SQLITE_CANTOPEN and os.path.exists(path):
+    if code == sqlite3.SQLITE_CANTOPEN and Path(path).exists():
         return BackendReadOnly(
             f"{path!r} cannot be opened: {error}. This user must be able to write the file and "
             "its directory.",

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import stat
+from pathlib import Path
 
 from treadle.errors import BackendFull, BackendReadOnly, BackendUnavailable, SchemaMismatch
 
@@ -22,11 +23,11 @@ _MAGIC = b"SQLite format 3\x00"
 def file_system(path: str, mounts: str = _MOUNTS) -> str:
     """The type of the file system that holds ``path``; empty where it cannot be told."""
     try:
-        with open(mounts, encoding="utf-8", errors="surrogateescape") as lines:
+        with Path(mounts).open(encoding="utf-8", errors="surrogateescape") as lines:
             entries = [line.split(" ")[1:3] for line in lines]
     except OSError:
         return ""
-    real = os.path.realpath(path)
+    real = str(Path(path).resolve())
     best, kind = "", ""
     for entry in entries:
         point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), entry[0])
@@ -39,13 +40,13 @@ def file_system(path: str, mounts: str = _MOUNTS) -> str:
 
 def prepare(path: str, mounts: str = _MOUNTS) -> None:
     """Check the place and make an empty file, readable by its owner only, when there is none."""
-    directory = os.path.dirname(path)
-    if not os.path.isdir(directory):
+    directory = str(Path(path).parent)
+    if not Path(directory).is_dir():
         raise BackendUnavailable(
             f"the directory {directory!r} does not exist; make it, or correct the url",
             backend=path,
         )
-    if os.path.isdir(path):
+    if Path(path).is_dir():
         raise BackendUnavailable(f"{path!r} is a directory, not a database file", backend=path)
     kind = file_system(directory, mounts)
     if _REMOTE.match(kind):
@@ -78,9 +79,9 @@ def _check(path: str) -> None:
     Nothing is opened here: closing any descriptor of a database file would drop the locks that
     SQLite holds on it in this process.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if not stat.S_ISREG(Path(path).stat().st_mode):
         raise SchemaMismatch(f"{path!r} is not a regular file", backend=path)
-    if not os.access(path, os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
+    if not os.access(path, os.W_OK) or not os.access(Path(path).parent, os.W_OK):
         raise BackendReadOnly(
             f"{path!r} or its directory cannot be written by this user; SQLite needs both",
             backend=path,
@@ -96,7 +97,7 @@ class Identity:
 
     def _now(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)
+            found = Path(self._path).stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -129,7 +130,7 @@ class Ballast:
     def lay(self) -> bool:
         """Have it on the disk; False when there is no space for it."""
         try:
-            if os.stat(self.path).st_size >= self.SIZE:
+            if Path(self.path).stat().st_size >= self.SIZE:
                 return True
         except OSError:
             pass
@@ -151,4 +152,4 @@ class Ballast:
     def drop(self) -> None:
         """Give the space back."""
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            Path(self.path).unlink()

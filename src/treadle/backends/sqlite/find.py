@@ -54,7 +54,9 @@ def find(reading: Reading, query: Query) -> Page:
         examined=examined,
     )
     if query.counts:
-        page = msgspec.structs.replace(page, counts=_counts(reading, query), failures=_failures(reading, query))
+        page = msgspec.structs.replace(
+            page, counts=_counts(reading, query), failures=_failures(reading, query)
+        )
     return page
 
 

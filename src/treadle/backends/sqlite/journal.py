@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from pathlib import Path
 
 from treadle.backends.sqlite.address import Address
 from treadle.backends.sqlite.database import connect, install, meaning
@@ -28,6 +29,7 @@ class Journal:
     ) -> None:
         self.path = address.path
         self.full = False
+        self._wal = Path(address.path + "-wal")
         self._address = address
         self._namespace = namespace
         self._sql = sql
@@ -113,7 +115,7 @@ class Journal:
 
     def _sync(self) -> None:
         """Bring a commit to the disk that was made without."""
-        handle = os.open(self.path + "-wal", os.O_RDWR)
+        handle = os.open(self._wal, os.O_RDWR)
         try:
             os.fsync(handle)
         finally:
@@ -123,7 +125,7 @@ class Journal:
 
     def _checkpoint_when_large(self) -> None:
         try:
-            size = os.stat(self.path + "-wal").st_size
+            size = self._wal.stat().st_size
         except FileNotFoundError:
             return
         if size >= self._next_checkpoint:
@@ -162,5 +164,5 @@ class Journal:
 def _free(path: str) -> int:
     if not hasattr(os, "statvfs"):
         return 1 << 62
-    found = os.statvfs(os.path.dirname(path))
+    found = os.statvfs(Path(path).parent)
     return found.f_bavail * found.f_frsize

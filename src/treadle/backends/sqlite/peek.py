@@ -25,8 +25,8 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     reached: bool
     # Suspects wait for a session that holds nothing.
     suspects: bool
-    # Seconds until something changes by itself.
-    next: float | None
+    # When something changes by itself.
+    next_at: float | None
 
 
 def peek(reading: Reading, queues: Sequence[str], matcher: Matcher) -> Seen:
@@ -42,7 +42,7 @@ def peek(reading: Reading, queues: Sequence[str], matcher: Matcher) -> Seen:
         return matcher.place(queue) is not None and rules.room(queue) != 0
 
     ready = any(occupied(reading, name, Code.QUEUED, allowed) for name in queues)
-    times = [ahead.next_change(reading.now), rules.next()]
+    times = [ahead.next_change, rules.next_end()]
     known = [at for at in times if at is not None]
     suspects = reading.one("occupied", Code.SUSPECT, "", 1) is not None and any(
         occupied(reading, name, Code.SUSPECT, allowed) for name in queues
@@ -51,5 +51,5 @@ def peek(reading: Reading, queues: Sequence[str], matcher: Matcher) -> Seen:
         ready=ready,
         reached=ahead.reached(reading.now),
         suspects=suspects,
-        next=min(known) if known else None,
+        next_at=min(known) if known else None,
     )

@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -63,7 +64,7 @@ class Peers:
         heard: Callable[[Notice], object],
         events: Callable[[Sequence[Event]], object],
     ) -> None:
-        self._directory = path + "-wake"
+        self._directory = Path(path + "-wake")
         self._name = name
         self._heard = heard
         self._events = events
@@ -120,12 +121,12 @@ class Peers:
         stem = name.removesuffix(_SOCKET)
         for suffix in (_SOCKET, _WATCH, _EVENTS):
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._directory, stem + suffix))
+                (self._directory / (stem + suffix)).unlink()
 
     def _listing(self) -> tuple[str, ...]:
         """What other processes put into the directory; read again only when it changed."""
         try:
-            stamp = os.stat(self._directory).st_mtime_ns
+            stamp = self._directory.stat().st_mtime_ns
         except OSError:
             return ()
         now = self._clock.monotonic()
@@ -133,7 +134,7 @@ class Peers:
             if stamp != self._stamp[0]:
                 self._stamp = (stamp, now)
             with contextlib.suppress(OSError):
-                names = os.listdir(self._directory)
+                names = [path.name for path in self._directory.iterdir()]
                 self._names = tuple(name for name in names if not name.startswith(self._name))
         return self._names
 
@@ -157,16 +158,15 @@ class Peers:
             if _WATCH in self._marked:
                 self._marked.discard(_WATCH)
                 with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(self._directory, self._name + _WATCH))
+                    (self._directory / (self._name + _WATCH)).unlink()
 
     def _mark(self, suffix: str) -> None:
-        path = os.path.join(self._directory, self._name + suffix)
         with contextlib.suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            (self._directory / (self._name + suffix)).touch(0o600)
 
     def _bind(self) -> None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(self._directory, 0o700)
+            self._directory.mkdir(0o700)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             receiver.bind(self._address(self._name + _SOCKET))
@@ -180,7 +180,7 @@ class Peers:
         self._thread.start()
 
     def _address(self, name: str) -> str:
-        path = os.path.join(self._directory, name)
+        path = str(self._directory / name)
         if len(os.fsencode(path)) < 100:
             return path
         # The name of a socket has room for 107 bytes; through the descriptor it always fits.

@@ -23,7 +23,9 @@ class Poll:
     It takes the place of :class:`~treadle.backends.sqlite.peers.Peers`, without events.
     """
 
-    def __init__(self, path: str, waited_for: Callable[[], bool], heard: Callable[[Notice], object]):
+    def __init__(
+        self, path: str, waited_for: Callable[[], bool], heard: Callable[[Notice], object]
+    ):
         self._path = path
         self._waited_for = waited_for
         self._heard = heard

@@ -17,7 +17,16 @@ from treadle.backends.sqlite.ends import (
     tell,
 )
 from treadle.backends.sqlite.lines import key_full, key_line, leave, set_key_slots
-from treadle.backends.sqlite.rows import FINAL_CODE, STATES, Code, Facts, Flag, Row, encode, flags_of
+from treadle.backends.sqlite.rows import (
+    FINAL_CODE,
+    STATES,
+    Code,
+    Facts,
+    Flag,
+    Row,
+    encode,
+    flags_of,
+)
 from treadle.backends.sqlite.tx import Tx
 from treadle.records import (
     In,
@@ -214,9 +223,7 @@ def _await(tx: Tx, seq: int, job: NewJob) -> None:
 # ------------------------------------------------------------- unique keys
 
 
-def take_unique(
-    tx: Tx, job: NewJob, removed: Callable[[Row], object], *, skip: bool
-) -> Pushed:
+def take_unique(tx: Tx, job: NewJob, removed: Callable[[Row], object], *, skip: bool) -> Pushed:
     """Take the unique key of a job, or say who has it.
 
     Args:

@@ -37,7 +37,7 @@ class Code:
     SUSPECT = 7
 
 
-STATES = (
+STATES: tuple[JobState, ...] = (
     JobState.WAITING,
     JobState.SCHEDULED,
     JobState.QUEUED,

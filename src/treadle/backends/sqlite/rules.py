@@ -75,14 +75,12 @@ class Rules:
         ]
         return min(rooms) if rooms else None
 
-    def next(self) -> float | None:
-        """Seconds until a rule ends by itself."""
+    def next_end(self) -> float | None:
+        """When a rule ends by itself."""
         ends = [
-            end - self._now
+            end
             for rule, until in self._table.values()
             for end in (until, rule.until)
             if end is not None and end > self._now
         ]
         return min(ends) if ends else None
-
-

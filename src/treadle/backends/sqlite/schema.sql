@@ -43,7 +43,7 @@ CREATE UNIQUE INDEX treadle_job_id ON treadle_job (id);
 CREATE INDEX treadle_job_place ON treadle_job (state, queue, rank, seq);
 CREATE INDEX treadle_job_due ON treadle_job (due) WHERE state = 1;
 CREATE INDEX treadle_job_until ON treadle_job (until) WHERE until IS NOT NULL;
-CREATE INDEX treadle_job_expires ON treadle_job (expires) WHERE expires IS NOT NULL AND state < 3;
+CREATE INDEX treadle_job_expires ON treadle_job (expires) WHERE expires IS NOT NULL AND state <> 3;
 CREATE INDEX treadle_job_keep ON treadle_job (keep_until) WHERE keep_until IS NOT NULL;
 CREATE INDEX treadle_job_line ON treadle_job (line, line_rank, seq) WHERE line IS NOT NULL;
 CREATE INDEX treadle_job_key ON treadle_job (key, blocks, seq) WHERE key IS NOT NULL;

@@ -195,5 +195,3 @@ class _End:
         tx.save_facts(row, self.facts)
         tx.save(row, Code.RUNNING)
         wake_all(tx, lines)
-
-

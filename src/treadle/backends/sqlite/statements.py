@@ -8,6 +8,7 @@ from importlib import resources
 
 __all__ = ["Statements", "load", "prefix_of", "schema"]
 
+_PACKAGE = "treadle.backends.sqlite"
 _FILES = ("push", "claim", "end", "advance", "find", "limits", "shared", "store")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _TABLE = re.compile(r"\btreadle_(\w+)")
@@ -28,7 +29,7 @@ def _placed(text: str, namespace: str) -> str:
 
 def schema(namespace: str) -> list[str]:
     """The statements that make the tables of a namespace."""
-    text = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+    text = resources.files(_PACKAGE).joinpath("schema.sql").read_text("utf-8")
     text = re.sub(r"--.*$", "", text, flags=re.MULTILINE)
     return [part.strip() for part in _placed(text, namespace).split(";") if part.strip()]
 
@@ -66,7 +67,7 @@ def load(namespace: str) -> Statements:
     """The statements of a namespace."""
     texts: dict[str, str] = {}
     for file in _FILES:
-        text = resources.files(__package__).joinpath(f"{file}.sql").read_text("utf-8")
+        text = resources.files(_PACKAGE).joinpath(f"{file}.sql").read_text("utf-8")
         pieces = _NAME.split(text)[1:]
         for name, body in zip(pieces[::2], pieces[1::2], strict=True):
             if name in texts:

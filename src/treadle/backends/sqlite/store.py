@@ -153,8 +153,11 @@ class Store:
         self.writer.close()
 
     def abandon(self) -> None:
-        """Forget it in a forked child, where its threads are gone and its connections must not
-        be closed: that would take away locks, or the log, from under the parent."""
+        """Forget it in a forked child.
+
+        Its threads are gone there, and its connections must not be closed: that could take
+        locks, or the log, away from under the parent.
+        """
         import ctypes
 
         for connection in (self._reader, self.journal.opened and self.journal.connection):

@@ -98,7 +98,11 @@ def _rates_delay(tx: Tx, asks: Sequence[Ask]) -> float:
 
 
 def _queue_up(
-    tx: Tx, lines: Sequence[str], ticket: Ticket | None, mine: tuple[int, float] | None, delay: float
+    tx: Tx,
+    lines: Sequence[str],
+    ticket: Ticket | None,
+    mine: tuple[int, float] | None,
+    delay: float,
 ) -> Wait:
     until = tx.now + max(_PATIENCE, 2 * delay)
     if mine is not None and ticket is not None:

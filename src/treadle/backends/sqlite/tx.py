@@ -243,12 +243,10 @@ class Tx(Reading):
 
     def numbers(self, count: int) -> int:
         """The first of so many new arrival numbers in a row."""
-        if self.memo.sequence is None:
-            self.memo.sequence = self.one("sequence")[0]
-        first = self.memo.sequence + 1
-        self.memo.sequence += count
+        last: int = self.one("sequence")[0] if self.memo.sequence is None else self.memo.sequence
+        self.memo.sequence = last + count
         self._numbered = True
-        return first
+        return last + 1
 
     def finish(self) -> None:
         """Write what was put off to the end."""

@@ -127,10 +127,10 @@ class Writer:
         """Carry out what is asked when the gate opens; it may have been given up till then."""
         try:
             self._enter()
-        except BaseException as error:
-            group = self._take()
-            _fail(group, self._journal.meaning(error))
-            _answer(group)
+        except OSError as error:
+            refused = self._take()
+            _fail(refused, self._journal.meaning(error))
+            _answer(refused)
             return
         group: list[Operation] = []
         try:
@@ -138,7 +138,7 @@ class Writer:
             if group:
                 self._journal.open()
                 self._commit(group)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, who waits has to be told
             _fail(group, self._journal.meaning(error))
         finally:
             self._leave()
@@ -204,7 +204,7 @@ class Writer:
                 operation.answer = operation.run(tx)
             except sqlite3.Error:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  the others go on without it
                 operation.error = error
                 if tx.changed_rows() != before or not isinstance(error, TreadleError):
                     return False
