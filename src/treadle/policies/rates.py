@@ -66,9 +66,9 @@ def fades(state: State, ask: Spend) -> float:
         case Algorithm.GCRA:
             return state[0] + state[1] * ask.per / ask.count
         case Algorithm.FIXED:
-            return state[0] + ask.per
+            return _next(state[0], ask.per)
         case Algorithm.SLIDING:
-            return state[0] + 2 * ask.per
+            return _next(state[0], ask.per, 2)
 
 
 def _capacity(ask: Spend) -> float:
@@ -107,15 +107,15 @@ def _gcra_adjust(state: State, now: float, ask: Spend, more: float, since: float
 
 
 def _window(now: float, per: float) -> float:
-    """Start of the window of ``now``, such that the window of a start is its own."""
-    index = math.floor(now / per)
-    if (index + 1) * per <= now:
-        index += 1
-    return index * per
+    """Start of the window of ``now``: not after it, and the window of a start is its own."""
+    index = float(math.floor(now / per))
+    if index * per > now:
+        return (index - 1) * per
+    return (index + 1) * per if (index + 1) * per <= now else index * per
 
 
 def _next(start: float, per: float, windows: int = 1) -> float:
-    return (round(start / per) + windows) * per
+    return float(round(start / per) + windows) * per
 
 
 def _fixed_now(state: State, now: float, ask: Spend) -> tuple[float, float]:
