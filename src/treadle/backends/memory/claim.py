@@ -174,7 +174,7 @@ class _Taking:
         """Write down that these jobs run now, and make their leases."""
         store, seat = self.store, self.seat
         now, until, nonce, number = store.now, self.batch.until, seat.nonce, self.batch.number
-        holder, watched = seat.info.name, store.waiters.watching
+        holder, watched = seat.info.name, store.waiters.jobs
         queued, running, leases = queue.queued.jobs, queue.running.jobs, self.leases
         for job in jobs:
             seq = job.seq

@@ -22,18 +22,17 @@ class Kept:
     length has a deque, and only the heads of these stand in a heap.
     """
 
-    __slots__ = ("_dead", "_heads", "_shelves", "_size")
+    __slots__ = ("_dead", "_heads", "_shelves", "_tidy_at")
 
     def __init__(self) -> None:
         self._shelves: dict[float, deque[Job]] = {}
         self._heads: list[tuple[float, float]] = []
-        self._size = 0
         self._dead = 0
+        self._tidy_at = _SLACK
 
     def add(self, job: Job, seconds: float, finished: float) -> None:
         """Keep a job for so many seconds."""
         job.kept = True
-        self._size += 1
         shelf = self._shelves.get(seconds)
         if shelf:
             shelf.append(job)
@@ -45,7 +44,7 @@ class Kept:
         """The job was taken away before its time."""
         job.kept = False
         self._dead += 1
-        if self._dead > _SLACK and self._dead > self._size // 2:
+        if self._dead > self._tidy_at:
             self._tidy()
 
     def due(self, now: float) -> Job | None:
@@ -54,7 +53,6 @@ class Kept:
             seconds = heappop(self._heads)[1]
             shelf = self._shelves[seconds]
             job = shelf.popleft()
-            self._size -= 1
             self._head(seconds, shelf)
             if job.kept:
                 job.kept = False
@@ -70,14 +68,15 @@ class Kept:
             del self._shelves[seconds]
 
     def _tidy(self) -> None:
-        shelves, self._shelves, self._heads = self._shelves, {}, []
-        self._size = self._dead = 0
+        """Drop what was taken away, when that is most of what is here."""
+        entries = sum(map(len, self._shelves.values()))
+        self._tidy_at = max(_SLACK, entries // 2)
+        if self._dead <= self._tidy_at:
+            return
+        shelves, self._shelves, self._heads, self._dead = self._shelves, {}, [], 0
         for seconds, shelf in shelves.items():
-            alive = deque(job for job in shelf if job.kept)
-            if alive:
-                self._shelves[seconds] = alive
-                self._size += len(alive)
-                self._head(seconds, alive)
+            self._shelves[seconds] = deque(job for job in shelf if job.kept)
+            self._head(seconds, self._shelves[seconds])
 
 
 class _Tomb(NamedTuple):

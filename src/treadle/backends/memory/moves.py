@@ -104,7 +104,7 @@ def schedule(store: Store, job: Job, due: float) -> None:
     """Have it looked at then; who waits may have to wake sooner."""
     head = store.scheduled.head()
     store.scheduled.add(due, job)
-    if (head is None or due < head[0]) and not store.waiters.idle:
+    if (head is None or due < head[0]) and store.waiters.queues:
         store.waiters.all_queues()
 
 

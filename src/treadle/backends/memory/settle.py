@@ -24,9 +24,6 @@ _OK = Settled.OK
 
 def settle(store: Store, ends: Sequence[Settlement]) -> list[Settled]:
     """End attempts, answers in order."""
-    for end in ends:
-        for spec in end.follow_ups:
-            check_queue(spec.queue)
     jobs = store.jobs
     answers: list[Settled] = []
     for end in ends:
@@ -36,17 +33,13 @@ def settle(store: Store, ends: Sequence[Settlement]) -> list[Settled]:
         if job is None or job.state is not RUNNING or job.fence != fence or job.nonce != nonce:
             answers.append(_refusal(store, job, token))
             continue
-        job.settled = token
-        if end.note is not None:
-            job.note = end.note
-        if type(end.verdict) is Done:
-            _done(store, job, end.verdict)
-            if end.follow_ups:
-                push(store, end.follow_ups, follow_up=True)
+        verdict = end.verdict
+        if type(verdict) is Done:
+            if end.note is not None or end.follow_ups or not _plainly_done(store, job, verdict):
+                _done(store, job, end, verdict)
         else:
             _not_done(store, job, end)
-        if store.slack:
-            wake_lines(store)
+        job.settled = token
         answers.append(_OK)
     if store.cascade:
         fail_dependants(store, ADVANCE * len(ends))
@@ -61,31 +54,59 @@ def _refusal(store: Store, job: Job | None, token: Token) -> Settled:
     return Settled.ALREADY if tomb is not None and tomb.token == token else Settled.UNKNOWN
 
 
-def _done(store: Store, job: Job, verdict: Done) -> None:
-    job.result = verdict.result
-    job.skipped = verdict.skipped
+def _plainly_done(store: Store, job: Job, verdict: Done) -> bool:
+    """What :func:`_done` comes to for an ordinary job; False, and nothing, for another.
+
+    Ordinary is what holds nothing, was not interrupted, is waited for by no other job and is
+    kept for a while. Throughput is decided here.
+    """
     seconds = job.spec.keep.succeeded
     queue = store.queues[job.queue]
-    if not job.plain or queue.up or not seconds or job.id in store.dependants:
-        end_lease(store, job)
-        job.reason = ""
-        finish(store, job, SUCCEEDED)
-        return
-    # What these steps come to for a job that holds nothing and is kept, the ordinary case.
+    if not job.plain or not seconds or job.fence != 1 or job.cancel_asked or queue.up:
+        return False
+    job_id, seq = job.id, job.seq
+    if job_id in store.dependants:
+        return False
     store.leases.drop(job)
-    del queue.running.jobs[job.seq]
-    queue.by[SUCCEEDED].add(job)
+    del queue.running.jobs[seq]
+    index = queue.by[SUCCEEDED]
+    index.jobs[seq] = job
+    if index.fresh is not None:
+        index.note(seq)
     job.state = SUCCEEDED
+    job.result = verdict.result
+    if verdict.skipped is not None:
+        job.skipped = verdict.skipped
     job.finished = store.now
-    job.reason = ""
-    job.expires = None
-    job.cancel_asked = job.suspect = job.reported = False
-    store.changed(job)
+    job.version += 1
+    if store.waiters.jobs:
+        store.waiters.changed(job_id)
     store.kept.add(job, seconds, store.now)
+    return True
+
+
+def _done(store: Store, job: Job, end: Settlement, verdict: Done) -> None:
+    for spec in end.follow_ups:
+        check_queue(spec.queue)
+    if end.note is not None:
+        job.note = end.note
+    job.settled = end.token
+    job.result = verdict.result
+    job.skipped = verdict.skipped
+    job.reason = ""
+    end_lease(store, job)
+    finish(store, job, SUCCEEDED)
+    if end.follow_ups:
+        push(store, end.follow_ups, follow_up=True)
+    if store.slack:
+        wake_lines(store)
 
 
 def _not_done(store: Store, job: Job, end: Settlement) -> None:
     verdict = end.verdict
+    if end.note is not None:
+        job.note = end.note
+    job.settled = end.token
     if not isinstance(verdict, Released):
         job.suspect = False
         job.expires = None
@@ -107,7 +128,10 @@ def _not_done(store: Store, job: Job, end: Settlement) -> None:
             end_lease(store, job)
             finish(store, job, CANCELLED, None, verdict.fault)
         case Done():  # has its own way, see above
-            _done(store, job, verdict)
+            _done(store, job, end, verdict)
+            return
+    if store.slack:
+        wake_lines(store)
 
 
 def _again(store: Store, job: Job, verdict: Again) -> None:

@@ -105,12 +105,12 @@ class Store:
     def changed(self, job: Job) -> None:
         """A job changed."""
         job.version += 1
-        if self.waiters.watching:
+        if self.waiters.jobs:
             self.waiters.changed(job.id)
 
     def stirred(self, queue: str, jobs: int = 1) -> None:
         """A queue has more to claim."""
-        if not self.waiters.idle:
+        if self.waiters.queues:
             self.waiters.stirred(queue, jobs)
 
     # ------------------------------------------------------------ what there is
@@ -157,6 +157,8 @@ class Store:
         line = self.lines.get(name)
         if line is None:
             line = self.lines[name] = Line(name, slots)
+            # Should nobody take a place in it, it is forgotten again.
+            self.slack.append(name)
         return line
 
     def matcher(self, queues: tuple[str, ...], exclude: tuple[str, ...]) -> Matcher:

@@ -42,48 +42,36 @@ class Waiters:
     """All waiters of a store. Used under its lock."""
 
     def __init__(self) -> None:
-        self._queues: dict[Waiter, None] = {}
-        self._jobs: dict[str, list[Waiter]] = {}
+        # Who waits for something to claim, and for a change of a job. Each step looks first
+        # whether there is anybody.
+        self.queues: dict[Waiter, None] = {}
+        self.jobs: dict[str, list[Waiter]] = {}
         self._chosen: list[Waiter] = []
-
-    @property
-    def idle(self) -> bool:
-        """Whether nobody waits for queues."""
-        return not self._queues
 
     def add(self, waiter: Waiter) -> None:
         """Begin to wait."""
         if waiter.job_id is None:
-            self._queues[waiter] = None
+            self.queues[waiter] = None
         else:
-            self._jobs.setdefault(waiter.job_id, []).append(waiter)
+            self.jobs.setdefault(waiter.job_id, []).append(waiter)
 
     def remove(self, waiter: Waiter) -> None:
         """No longer wait. Harmless when it was chosen."""
-        self._queues.pop(waiter, None)
-        others = self._jobs.get(waiter.job_id) if waiter.job_id is not None else None
+        self.queues.pop(waiter, None)
+        others = self.jobs.get(waiter.job_id) if waiter.job_id is not None else None
         if others is not None and waiter in others:
             others.remove(waiter)
             if not others:
-                del self._jobs[waiter.job_id or ""]
-
-    def watched(self, job_id: str) -> bool:
-        """Whether somebody waits for a change of the job."""
-        return job_id in self._jobs
-
-    @property
-    def watching(self) -> bool:
-        """Whether somebody waits for a change of any job."""
-        return bool(self._jobs)
+                del self.jobs[waiter.job_id or ""]
 
     def changed(self, job_id: str) -> None:
         """A job changed: all who wait for that are woken."""
-        for waiter in self._jobs.pop(job_id, ()):
+        for waiter in self.jobs.pop(job_id, ()):
             self._choose(waiter)
 
     def stirred(self, queue: str, jobs: int = 1) -> None:
         """So many jobs can be claimed: as many waiters are woken, the longest waiting first."""
-        for waiter in tuple(self._queues):
+        for waiter in tuple(self.queues):
             if jobs <= 0:
                 break
             if waiter.matcher is None or waiter.matcher.place(queue) is not None:
@@ -92,7 +80,7 @@ class Waiters:
 
     def all_queues(self) -> None:
         """Something changed that each has to look at: a rule, or when the next job is due."""
-        for waiter in tuple(self._queues):
+        for waiter in tuple(self.queues):
             self._choose(waiter)
 
     def take(self) -> list[Waiter]:
@@ -101,7 +89,7 @@ class Waiters:
         return chosen
 
     def _choose(self, waiter: Waiter) -> None:
-        self._queues.pop(waiter, None)
+        self.queues.pop(waiter, None)
         if not waiter.chosen:
             waiter.chosen = True
             self._chosen.append(waiter)
