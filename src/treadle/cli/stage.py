@@ -26,7 +26,9 @@ class Stage:
     def __init__(self, out: Output) -> None:
         self._out = out
         self._live: Any = None
+        # When a line was last printed, and how many were done then.
         self._said = -_PLAIN_EVERY
+        self._done = -1
 
     def __enter__(self) -> Self:
         if self._out.lively:
@@ -58,8 +60,10 @@ class Stage:
         """How far it is."""
         if self._live is not None:
             self._live.update(_picture(snapshot))
-        elif snapshot.done == snapshot.total or snapshot.seconds - self._said >= _PLAIN_EVERY:
-            self._said = snapshot.seconds
+        elif snapshot.done > self._done and (
+            snapshot.done == snapshot.total or snapshot.seconds - self._said >= _PLAIN_EVERY
+        ):
+            self._said, self._done = snapshot.seconds, snapshot.done
             self._out.line(f"{snapshot.seconds:4.0f} s  {_sentence(snapshot)}")
 
 

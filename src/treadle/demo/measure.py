@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import threading
 from pathlib import Path
 
 import msgspec
 
 __all__ = ["FileMeasures", "FunctionMeasures", "measure_source"]
+
+# CPython counts the depth of a tree that it builds per interpreter, not per thread: two at a time
+# end in "SystemError: AST constructor recursion depth mismatch".
+_parsing = threading.Lock()
 
 KEPT = 10
 """Functions of a file that its result names: enough to find the most complex of all files."""
@@ -44,8 +49,10 @@ def measure_source(path: Path) -> FileMeasures:
         SyntaxError, ValueError, UnicodeDecodeError: it is not Python of this version.
     """
     source = path.read_bytes()
+    with _parsing:
+        tree = ast.parse(source, str(path))
     finder = _Functions()
-    finder.visit(ast.parse(source, str(path)))
+    finder.visit(tree)
     found = sorted(finder.found, key=lambda one: (-one.complexity, one.line))
     return FileMeasures(
         path=path,
