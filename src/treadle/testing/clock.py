@@ -181,7 +181,7 @@ class ManualClock:
                 self._elapsed = max(self._elapsed, target)
                 return False
             self._elapsed = max(self._elapsed, first)
-            fired = []
+            fired: list[_Alarm] = []
             while self._alarms and self._alarms[0].due <= self._elapsed:
                 fired.append(heapq.heappop(self._alarms))
             self._woken |= {t for t, due in self._waiting.items() if due <= self._elapsed}

@@ -144,7 +144,7 @@ def no_leaks(
 
 
 def _children() -> list[tuple[int, str]]:
-    found = []
+    found: list[tuple[int, str]] = []
     for file in Path("/proc/self/task").glob("*/children"):
         try:
             pids = file.read_text().split()
@@ -163,7 +163,7 @@ def _command(pid: str) -> str:
 
 
 def _files() -> list[tuple[int, str]]:
-    found = []
+    found: list[tuple[int, str]] = []
     for link in _FILES.iterdir() if _FILES.is_dir() else ():
         try:
             found.append((int(link.name), str(link.readlink())))

@@ -21,6 +21,7 @@ import pytest
 
 _THEMES = (
     "base",
+    "driver",
     "alter",
     "bounds",
     "cells",

@@ -14,7 +14,7 @@ from treadle.verdicts import Done
 __all__ = ["ClaimContract"]
 
 QUEUES = ("mail", "mail.a", "mail.a.b", "mail.b", "mailbox", "sms")
-COVERED = [
+COVERED: list[tuple[tuple[str, ...], tuple[str, ...], set[str]]] = [
     (("*",), (), set(QUEUES)),
     (("mail",), (), {"mail", "mail.a", "mail.a.b", "mail.b"}),
     (("mail.a",), (), {"mail.a", "mail.a.b"}),

@@ -38,9 +38,9 @@ FILTERS: list[tuple[dict[str, Any], set[str]]] = [
 ]
 
 
-def _id_of(value: object) -> str:
+def _id_of(value: Any) -> str:
     """The same in every process, which the order of a set is not."""
-    return repr(sorted(value)) if isinstance(value, set) else repr(value)
+    return repr(sorted(value)) if type(value) is set else repr(value)
 
 
 @needs(Feature.RECORDS)
@@ -71,7 +71,7 @@ class FindContract(Contract):
 
     async def test_by_time(self, store: Driver, clock: ManualClock) -> None:
         """Query: bounds on ``created``."""
-        ids = []
+        ids: list[str] = []
         for _ in range(4):
             ids.append(await store.add())
             clock.advance(10)

@@ -72,7 +72,7 @@ class RetentionContract(Contract):
     @pytest.mark.parametrize("options", [{"max_failed": 3}])
     async def test_only_so_many_failed_jobs_are_kept(self, store: Driver) -> None:
         """Settle: at most ``max_failed`` failed jobs are kept, the oldest go first."""
-        ids = []
+        ids: list[str] = []
         for _ in range(5):
             store.clock.advance(1)
             ids.append(await end(store, Failed(), Keep()))

@@ -120,12 +120,14 @@ class WaitContract(Contract):
                 lease = await store.run()
                 await store.fail(lease)
                 return lambda: store.alter(lease.spec.id, Retry())
-        lease = await store.run()
-        if how == "again":
-            return lambda: store.again(lease)
-        if how == "release":
-            return lambda: store.release(lease)
-        return lambda: store.settle(lease, Done(), store.job())
+            case _:
+                lease = await store.run()
+                ends: dict[str, Step] = {
+                    "again": lambda: store.again(lease),
+                    "release": lambda: store.release(lease),
+                    "follow": lambda: store.settle(lease, Done(), store.job()),
+                }
+                return ends[how]
 
     @needs(Feature.PUSHES_WAKE, Feature.DELAY)
     async def test_a_due_time_wakes(self, store: Driver, clock: ManualClock) -> None:
