@@ -97,7 +97,13 @@ class Quiet:
     stopping = False
     ending: BaseException | None = None
 
-    def started(self) -> None: ...
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.has_started = asyncio.Event()
+
+    def started(self) -> None:
+        self._loop.call_soon_threadsafe(self.has_started.set)
+
     def note(self, note: Note) -> None: ...
 
 
@@ -115,8 +121,10 @@ async def test_a_thread_that_does_not_end_is_abandoned_and_replaced() -> None:
     stuck = CALLS["stuck"] = threading.Event()
     CALLS["free"] = threading.Event()
     CALLS["free"].set()
-    running = asyncio.ensure_future(place.run(Call("stuck", b""), Quiet()))
+    channel = Quiet()
+    running = asyncio.ensure_future(place.run(Call("stuck", b""), channel))
     assert await place.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
+    await channel.has_started.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -129,8 +137,9 @@ async def test_a_thread_that_does_not_end_is_abandoned_and_replaced() -> None:
 async def test_a_thread_that_ends_within_the_patience_keeps_its_result() -> None:
     place = ThreadPlace(_call_sleeper, clock=SystemClock(), patience=60)
     release = CALLS["late"] = threading.Event()
-    running = asyncio.ensure_future(place.run(Call("late", b""), Quiet()))
-    await place.run(Call("free", b""), Quiet())  # so that the first one is in its thread
+    channel = Quiet()
+    running = asyncio.ensure_future(place.run(Call("late", b""), channel))
+    await channel.has_started.wait()
     running.cancel()
     release.set()
     assert await running == Ended(result=b"woken")
