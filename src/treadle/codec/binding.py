@@ -114,13 +114,13 @@ class Binder:
         problem = (
             self._unexpected(kwargs) or self._too_many(args) or self._twice(args, kwargs)
         ) or self._missing(args, kwargs)
-        takes = ", ".join(
-            str(parameter.replace(annotation=Parameter.empty))
-            for parameter in self.parameters.values()
-        )
         raise InvalidCall(
-            f"task {self.task!r}: {problem}; it takes ({takes})", task=self.task
+            f"task {self.task!r}: {problem}; it takes {self._signature_text()}", task=self.task
         ) from None
+
+    def _signature_text(self) -> str:
+        bare = [one.replace(annotation=Parameter.empty) for one in self.parameters.values()]
+        return str(inspect.Signature(bare))
 
     def _by_position(self) -> list[str]:
         kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)

@@ -78,6 +78,8 @@ class Compiler:
                 return ANYTHING
         except TypeError:  # a Literal or Annotated with something that cannot be hashed
             pass
+        if annotation is typing.Self and annotation in variables:
+            return self.node(variables[annotation])
         if isinstance(annotation, typing.TypeVar):
             return self._variable(annotation, variables)
         if isinstance(annotation, typing.NewType):

@@ -164,7 +164,7 @@ class Mapped(Node):
             pairs = self._pairs(pairs, walk, self._key.lift, self._item.lift)
         walk.leave()
         try:
-            return self._kind(pairs)
+            return self._kind(dict(pairs))
         except TypeError:
             raise Misfit(f"a key of this {self.label} cannot be hashed") from None
 
@@ -175,7 +175,7 @@ class Mapped(Node):
         walk.enter(len(raw))
         pairs = self._pairs(raw.items(), walk, self._key.parse, self._item.parse)
         walk.leave()
-        return self._kind(pairs)
+        return self._kind(dict(pairs))
 
     def _pairs(
         self, items: Iterable[tuple[Any, Any]], walk: Walk, on_key: Step, on_item: Step

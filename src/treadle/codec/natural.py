@@ -106,8 +106,8 @@ def _lower_dict(value: dict[Any, Any], walk: Walk) -> Any:
 
 def key_step(key: Any) -> str:
     """The step of a path that goes to a key of a dict."""
-    kind = class_of(key)
-    return f"[{key!r}]" if kind in NATIVE and len(repr(key)) <= 60 else f"[{described(key)}]"
+    short = class_of(key) in NATIVE and (type(key) is not int or key.bit_length() <= 64)
+    return f"[{key!r}]" if short and len(repr(key)) <= 60 else f"[{described(key)}]"
 
 
 def _refusal(kind: type) -> str:

@@ -129,9 +129,12 @@ class Record(Node):
 class TypedMap(Record):
     """A TypedDict: a dict with known keys."""
 
+    def misfit(self, value: Any) -> Misfit:
+        return Misfit(f"expected a dict ({self.label}), got {described(value)}")
+
     def lower(self, value: Any, walk: Walk) -> Any:
         if not issubclass(type(value), dict):
-            raise Misfit(f"expected a dict ({self.label}), got {described(value)}")
+            raise self.misfit(value)
         self._only_known(value)
         walk.enter(len(value))
         wire = self._found(value, walk, "lower")
@@ -147,7 +150,7 @@ class TypedMap(Record):
     def _made(self, wire: Any, walk: Walk, verb: str) -> Any:
         kind = class_of(wire)
         if kind is not dict:
-            raise Misfit(f"expected a dict ({self.label}), got {described(wire)}")
+            raise self.misfit(wire)
         walk.enter(len(wire))
         found = self._found(wire, walk, verb)
         walk.leave()

@@ -24,6 +24,7 @@ from treadle.errors import NotDecodable, NotEncodable
 
 __all__ = ["Shape"]
 
+_NONE: frozenset[type] = frozenset({type(None)})
 _UNSET: frozenset[type] = frozenset({UnsetType})
 
 
@@ -160,8 +161,8 @@ class Shape:
                 continue
             try:
                 wire[name] = node.parse(_as_json(raw), walk)
-            except Misfit as misfit:
-                raise self._refused(name, misfit) from None
+            except Exception as problem:  # noqa: BLE001  classes of users run code of their own
+                raise self._refused(name, problem) from _cause(problem)
         positional, named = self._arranged(wire)
         return self.encode(positional, named)
 
@@ -292,6 +293,6 @@ def _node_of(parameter: Parameter, compiler: Compiler, hint: Any) -> Node:
             return compiler.node(get_args(hint)[0])
         return Mapped(dict, Native(str), compiler.node(hint))
     node = compiler.node(hint)
-    if parameter.default is None and node is not ANYTHING:
+    if parameter.default is None and node is not ANYTHING and not node.classes >= _NONE:
         return Union([node, Native(type(None))])  # ``size: int = None``, as it was once written
     return node

@@ -64,18 +64,18 @@ class Union(Node):
     def _first(self, members: list[Node], verb: str, value: Any, walk: Walk) -> tuple[Node, Any]:
         depth, items = walk.depth, walk.items
         problems: list[Misfit] = []
+        foreign = False
         for member in members:
             walk.depth, walk.items = depth, items
             try:
                 return member, getattr(member, verb)(value, walk)
             except Misfit as misfit:
-                problems.append(misfit)
-        if len(problems) == 1:
-            raise problems[0]
-        deepest = max(problems, key=lambda problem: len(problem.path), default=None)
-        if deepest is not None and deepest.path:
-            raise deepest
-        foreign = any(problem.foreign for problem in problems)
+                foreign = foreign or misfit.foreign
+                # That it is not this member says nothing; what is wrong inside of it does.
+                if len(members) == 1 or misfit.path or misfit.reason != member.misfit(value).reason:
+                    problems.append(misfit)
+        if problems:
+            raise max(problems, key=lambda problem: len(problem.path))
         raise Misfit(f"expected {self.label}, got {described(value)}", foreign=foreign)
 
 
