@@ -15,7 +15,7 @@ from treadle.cli.output import Output
 from treadle.cli.root import group
 from treadle.cli.stores import Store, on_store
 from treadle.cli.times import local, zone
-from treadle.cli.views import brief, detail, moment, remark
+from treadle.cli.views import attempt, brief, detail, moment, remark
 from treadle.errors import JobNotFound
 from treadle.ports import Cancel, Delete, Query, Retry
 from treadle.records import FINAL, JobRecord, JobState
@@ -68,7 +68,7 @@ def list_jobs(
             return
         records = [record async for record in found(store, query, limit)]
         _print(out, records, store.clock.now())
-        if len(records) == limit:
+        if len(records) == limit and out.lively:
             out.line(f"the newest {limit} are shown; --limit shows more")
 
     on_store(work, url, app)
@@ -82,7 +82,7 @@ def _print(out: Output, records: list[JobRecord], now: float) -> None:
         columns = ["id", "state", "task", "queue", "created", "finished", "attempt", "remark"]
         rows: list[list[Any]] = [
             [one.id, one.state, one.spec.task, one.spec.queue, local(one.created),
-             local(one.finished) or "-", one.tries + one.crashes + 1, remark(one) or "-"]
+             local(one.finished) or "-", attempt(one), remark(one) or "-"]
             for one in records
         ]  # fmt: skip
     else:

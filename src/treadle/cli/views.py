@@ -13,7 +13,7 @@ from treadle.errors import TreadleError
 from treadle.faults import Fault
 from treadle.records import Attempt, Hold, JobRecord, JobState
 
-__all__ = ["brief", "detail", "moment", "remark"]
+__all__ = ["attempt", "brief", "detail", "moment", "plain", "remark"]
 
 
 def brief(record: JobRecord) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def brief(record: JobRecord) -> dict[str, Any]:
         "state": record.state,
         "reason": record.reason or None,
         "priority": record.priority,
-        "attempt": record.tries + record.crashes + 1,
+        "attempt": attempt(record),
         "tries": record.tries,
         "crashes": record.crashes,
         "suspect": record.suspect,
@@ -95,7 +95,13 @@ def remark(record: JobRecord) -> str:
         return f"{progress['current']:g}{total} {progress['message']}".strip()
     if record.reason:
         return record.reason
-    return f"attempt {record.tries + record.crashes + 1}" if record.tries + record.crashes else ""
+    return f"attempt {attempt(record)}" if record.tries + record.crashes else ""
+
+
+def attempt(record: JobRecord) -> int:
+    """The number of the present attempt, of the last one, or of the next."""
+    ended = record.tries + record.crashes
+    return max(1, ended) if record.state is JobState.FAILED else ended + 1
 
 
 def _progress(record: JobRecord) -> dict[str, Any] | None:

@@ -90,7 +90,9 @@ def _ended(record: JobRecord, now: float) -> Blocker:
         says += f", cause {record.cause}"
     if record.fault is not None:
         says += f" ({record.fault.type}: {record.fault.message})".replace(": )", ")")
-    says += f", after {record.tries} tries and {record.crashes} crashes"
+    tries = f"{record.tries} {'try' if record.tries == 1 else 'tries'}"
+    crashes = f" and {record.crashes} crash{'es' if record.crashes != 1 else ''}"
+    says += f", after {tries}{crashes if record.crashes else ''}"
     return Blocker(
         kind=Kind.ENDED,
         says=says,

@@ -1,0 +1,50 @@
+"""``treadle doctor``: is the store well, and is everything served?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from treadle.cli.checks import Finding, Level, examine
+from treadle.cli.options import AppOption, Json, Url
+from treadle.cli.output import Output
+from treadle.cli.root import root
+from treadle.cli.statuses import FAILURE, status_of
+from treadle.cli.stores import on_store
+from treadle.config import mask
+from treadle.errors import TreadleError
+
+__all__: list[str] = []
+
+
+@root.command()
+def doctor(
+    where: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="The store; as --url.")
+    ] = None,
+    url: Url = None,
+    app: AppOption = None,
+    json: Json = False,
+) -> None:
+    """Check the store, the foremen, and that every job is served. Changes nothing.
+
+    Ends with status 1 when something fails, with 69 when the store cannot be reached.
+    """
+    out = Output(json=json)
+    status = 0
+    try:
+        findings = on_store(examine, url or where, app)
+    except TreadleError as error:
+        findings = [Finding(level=Level.FAIL, check="store", says=mask(str(error)))]
+        status = status_of(error)
+    if any(one.level is Level.FAIL for one in findings):
+        status = status or FAILURE
+    if json:
+        out.data({"well": status == 0, "findings": findings})
+    for one in findings:
+        out.text(f"{one.level:4}  {one.check}: {one.says}")
+        if one.action:
+            out.text(f"→ {one.action}", indent=6)
+    if status:
+        raise typer.Exit(status)
