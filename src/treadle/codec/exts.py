@@ -179,9 +179,6 @@ def _from_array(code: int, items: Any) -> Any:
     return _FROM_ARRAY[code](items)
 
 
-_decoders: list[Callable[[bytes | memoryview], Any]] = []
-
-
 def _decoder(level: int) -> Callable[[bytes | memoryview], Any]:
     """A decoder that knows how many extensions it is inside of."""
 
@@ -193,13 +190,11 @@ def _decoder(level: int) -> Callable[[bytes | memoryview], Any]:
             raise Misfit(f"extension {code} is not one of ours")
         if level == MAX_DEPTH:
             raise Misfit(f"nested more than {MAX_DEPTH} levels deep")
-        if len(_decoders) == level + 1:
-            _decoders.append(_decoder(level + 1))
         return _from_array(code, _decoders[level + 1](data))
 
     return Decoder(ext_hook=hook).decode
 
 
-_decoders.append(_decoder(0))
+_decoders = [_decoder(level) for level in range(MAX_DEPTH + 1)]
 unpack: Callable[[bytes], Any] = _decoders[0]
 """The value of some bytes. Raises whatever msgspec or a class raises; see ``read``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -56,10 +57,9 @@ def fields_of(kind: Any, space: Mapping[str, Any]) -> list[Field]:
 
 
 def _of_attrs(kind: Any) -> list[tuple[str, str, bool]]:
-    import attr
-
+    nothing = sys.modules["attr"].NOTHING  # whoever made the class has imported it
     return [
-        (field.name, field.alias or field.name.lstrip("_"), field.default is attr.NOTHING)
+        (field.name, field.alias or field.name.lstrip("_"), field.default is nothing)
         for field in kind.__attrs_attrs__
         if field.init
     ]

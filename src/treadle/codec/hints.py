@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -48,7 +49,8 @@ def enclosing_names(function: Callable[..., Any]) -> dict[str, Any]:
     if frame is None:
         return {}
     text = " ".join(str(note) for note in getattr(function, "__annotations__", {}).values())
-    return {name: value for name, value in frame.f_locals.items() if name in text}
+    wanted = set(re.findall(r"\w+", text))
+    return {name: value for name, value in frame.f_locals.items() if name in wanted}
 
 
 def annotated(function: Callable[..., Any]) -> Any:

@@ -155,7 +155,7 @@ def read(body: bytes) -> Any:
         return unpack(body)
     except Misfit as misfit:
         raise NotDecodable(f"these bytes cannot be read: {misfit.reason}") from None
-    except (Exception, RecursionError) as error:
+    except Exception as error:
         raise NotDecodable(f"these bytes cannot be read: {error}") from error
 
 

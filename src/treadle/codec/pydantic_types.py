@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -27,15 +26,12 @@ class Pydantic(Node):
     """A type that pydantic writes as JSON, and validates when it comes back."""
 
     def __init__(self, kind: type, label: str) -> None:
-        from pydantic import TypeAdapter
-
         self._kind = kind
         self.label = label
         self.classes = frozenset({kind})
-        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        self._adapter: Any = sys.modules["pydantic"].TypeAdapter(kind)
         # By field name both ways, whatever aliases a model has; before 2.11 it knew one way.
-        validate: Callable[..., Any] = self._adapter.validate_json
-        by_name = "by_name" in signature(validate).parameters
+        by_name = "by_name" in signature(self._adapter.validate_json).parameters
         self._names: dict[str, Any] = {"by_alias": False, "by_name": True} if by_name else {}
 
     def lower(self, value: Any, walk: Walk) -> Any:

@@ -154,9 +154,7 @@ class Enumeration(Node):
 
 
 class Choice(Node):
-    """A ``Literal``. Members of enums travel by their place in it."""
-
-    plain = True
+    """A ``Literal``. Members of enums travel by their name."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         self._values: set[tuple[type[Any], Any]] = {(type(value), value) for value in values}
@@ -167,6 +165,7 @@ class Choice(Node):
             for value in values
             if isinstance(value, enum.Enum)
         }
+        self.plain = not self._enums
 
     def _known(self, value: Any) -> bool:
         try:
