@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from fnmatch import fnmatchcase
-from inspect import iscoroutinefunction
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from treadle.errors import InvalidOption
 from treadle.events import NAMES, Event, matches
+from treadle.guards import is_awaited
 from treadle.logs import get_logger
 
 __all__ = ["Bus", "Observer"]
@@ -41,7 +41,7 @@ class Bus:
         self._watches: tuple[_Watch, ...] = ()
         # Per event name, because "does anybody listen" is asked for every job.
         self._by_name: dict[str, tuple[_Watch, ...]] = {}
-        self._failed: set[Observer] = set()
+        self._failed: list[Observer] = []
         self._tasks: set[asyncio.Future[Any]] = set()
         # Where asynchronous observers run when the event happens outside every loop.
         self.elsewhere: Callable[[Coroutine[Any, Any, Any]], object] | None = None
@@ -92,11 +92,11 @@ class Bus:
 
     def off(self, fn: Observer) -> None:
         """Stop telling an observer. Harmless when it does not listen."""
-        self._watches = tuple(one for one in self._watches if one.fn is not fn)
+        self._watches = tuple(one for one in self._watches if one.fn != fn)
         self._by_name = {
             name: rest
             for name, watches in self._by_name.items()
-            if (rest := tuple(one for one in watches if one.fn is not fn))
+            if (rest := tuple(one for one in watches if one.fn != fn))
         }
 
     def wanted(self, name: str) -> bool:
@@ -110,7 +110,7 @@ class Bus:
                 self._tell(watch.fn, event)
 
     def _tell(self, fn: Observer, event: Event) -> None:
-        if iscoroutinefunction(fn):
+        if is_awaited(fn):
             self._start(self._guarded(fn, event))
             return
         try:
@@ -147,7 +147,7 @@ class Bus:
     def _report(self, fn: Observer, event: Event, error: BaseException) -> None:
         if fn in self._failed:
             return
-        self._failed.add(fn)
+        self._failed.append(fn)
         _log.error(
             "observer.failed",
             observer=getattr(fn, "__qualname__", repr(fn)),

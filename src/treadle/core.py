@@ -19,6 +19,7 @@ from treadle.hints import did_you_mean
 from treadle.ids import Ids, SystemIds
 from treadle.loopthread import LoopThread, refuse_in_loop
 from treadle.middleware import Middleware
+from treadle.mould import check_features, needed_features
 from treadle.store import Eager, Store
 
 if TYPE_CHECKING:
@@ -183,7 +184,11 @@ class Core:
 
         Raises:
             InvalidOption: another function has the name.
+            Unsupported: the backend is open and does not serve what the task needs.
         """
+        if self.store.is_open:
+            needs = needed_features(task.options)
+            check_features(needs, self.store.backend(), task.name)
         other = self.tasks.get(task.name)
         if other is not None and (other.fn.__module__, other.fn.__qualname__) != (
             task.fn.__module__,

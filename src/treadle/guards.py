@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from inspect import iscoroutinefunction
 from typing import Any, TypeGuard
 
-__all__ = ["is_error_class", "is_iterable", "is_mapping", "is_tuple"]
+__all__ = ["is_awaited", "is_error_class", "is_iterable", "is_mapping", "is_tuple"]
+
+
+def is_awaited(fn: object) -> bool:
+    """Whether what a call of it gives has to be awaited: ``async def``, or an object with one."""
+    call = getattr(type(fn), "__call__", None)  # noqa: B004 - whether it is async is asked
+    return iscoroutinefunction(fn) or iscoroutinefunction(call)
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:

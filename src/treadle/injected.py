@@ -13,13 +13,13 @@ from functools import lru_cache
 from inspect import (
     Parameter,
     isasyncgenfunction,
-    iscoroutinefunction,
     isgeneratorfunction,
     signature,
 )
 from typing import Any, Literal, TypeVar, overload
 
 from treadle.errors import InvalidOption
+from treadle.guards import is_awaited
 
 __all__ = ["Dependency", "Depends", "Injected", "Scope", "injected_of", "plain_name"]
 
@@ -222,10 +222,7 @@ def plain_name(fn: object) -> str:
 
 def is_plain(fn: Callable[..., Any]) -> bool:
     """Whether calling the function runs its code here and now, and not in an event loop."""
-    call = getattr(type(fn), "__call__", None)  # noqa: B004
-    return not any(
-        test(one) for one in (fn, call) for test in (iscoroutinefunction, isasyncgenfunction)
-    )
+    return not is_awaited(fn) and not isasyncgenfunction(fn)
 
 
 def is_generator(fn: Callable[..., Any]) -> bool:

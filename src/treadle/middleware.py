@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import InvalidOption
+from treadle.guards import is_awaited
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -105,8 +105,7 @@ def checked(middleware: Middleware) -> Middleware:
     Raises:
         InvalidOption: it is not ``async def``.
     """
-    call = getattr(middleware, "__call__", None)  # noqa: B004
-    if iscoroutinefunction(middleware) or iscoroutinefunction(call):
+    if is_awaited(middleware):
         return middleware
     raise InvalidOption(
         f"middleware {middleware!r} is not asynchronous; write it as "

@@ -208,7 +208,7 @@ class TestBadCalls:
         @memory.task(name="t")
         async def told(a: int, ctx: Context = CONTEXT) -> None: ...
 
-        with pytest.raises(InvalidCall, match="'ctx'.*is injected"):
+        with pytest.raises(InvalidCall, match=r"'ctx'.*is injected"):
             await told.aenqueue(1, ctx=CONTEXT)
         with pytest.raises(InvalidCall):
             await told.aenqueue(1, CONTEXT)
