@@ -150,7 +150,7 @@ class Breaker(Definition):
             case BreakerPhase.HALF_OPEN:
                 probing = msgspec.structs.replace(state, probing=True)
                 return Pass(period=state.period, probe=True), probing
-            case BreakerPhase.STOPPED:
+            case _:
                 return None, state
 
     def report(

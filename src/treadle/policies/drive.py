@@ -82,11 +82,7 @@ class _Watch:
         """The next effect after one that raised."""
         if isinstance(effect, Invoke) and not self._host.interrupted(error):
             return self.answered(steps, Raised(error))
-        try:
-            return steps.throw(error)
-        except StopIteration as stop:
-            self._ended = stop.value
-            return None
+        return steps.throw(error)
 
     def outcome(self) -> Any:
         if isinstance(self._ended, Raised):
@@ -159,9 +155,6 @@ def verdict(retry: Retry, ended: Ended, chance: Chance) -> Step:
         if stopped is not None:
             return stopped
         error = _timed_out(ended.ending, error)
-    if lease.spec.retries is not None:
-        further = None if lease.spec.retries < 0 else lease.spec.retries
-        retry = retry.replace(max=further)
     failure = Failure(
         error=error,
         info=_info(ended),
@@ -169,7 +162,7 @@ def verdict(retry: Retry, ended: Ended, chance: Chance) -> Step:
         releases=lease.releases,
         now=ended.now,
     )
-    return _step(ended, decide(retry, failure, chance))
+    return _step(ended, decide(_of_this_job(retry, lease), failure, chance))
 
 
 def _info(ended: Ended) -> AttemptInfo:
@@ -179,6 +172,16 @@ def _info(ended: Ended) -> AttemptInfo:
         elapsed=max(0.0, ended.now - lease.created),
         task=lease.spec.task,
     )
+
+
+def _of_this_job(retry: Retry, lease: Lease) -> Retry:
+    """The retry of the task, with the number of further attempts that this job may have."""
+    spec = lease.spec
+    if spec.at_most_once:
+        return retry.replace(max=0)
+    if spec.retries is None:
+        return retry
+    return retry.replace(max=None if spec.retries < 0 else spec.retries)
 
 
 def _stopped(ended: Ended, error: BaseException) -> Step | None:
@@ -219,7 +222,7 @@ def _verdict(ended: Ended, decision: Decision) -> Verdict:
             return Done(skipped=reason)
         case End.RELEASED if not ended.lease.spec.at_most_once:
             return Released(delay=decision.delay, reason=reason)
-        case End.AGAIN if not ended.lease.spec.at_most_once:
+        case End.AGAIN:
             return Again(delay=decision.delay, cause=cause, fault=_fault(ended, error))
         case _:
             return Failed(cause=cause, fault=_fault(ended, error))

@@ -67,7 +67,7 @@ def fades(state: State, ask: Spend) -> float:
             return state[0] + state[1] * ask.per / ask.count
         case Algorithm.FIXED:
             return _next(state[0], ask.per)
-        case Algorithm.SLIDING:
+        case _:
             return _next(state[0], ask.per, 2)
 
 
