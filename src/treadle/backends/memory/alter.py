@@ -120,5 +120,6 @@ def _reprioritise(store: Store, job: Job, priority: int) -> None:
         line.leave(job)
         job.priority = priority
         line.park(job, need)
+        store.slack.append(line.name)
     job.priority = priority
     store.changed(job)

@@ -9,6 +9,7 @@ from treadle.backends.memory.job import Job
 __all__ = ["Batch", "Leases"]
 
 _SLACK = 64
+_NEVER = -1.0
 
 
 class Batch:
@@ -97,8 +98,10 @@ class Leases:
             if len(found) >= most:
                 break
             heappop(self._heap)
-            if len(late) < batch.live:
-                batch.until = min(job.lease_until for job in batch.jobs if job.lease_until > now)
+            left = [job.lease_until for job in batch.jobs if job.lease_until > now]
+            # An instant that an older entry of the heap cannot have: these jobs are found.
+            batch.until = min(left, default=_NEVER)
+            if left:
                 self._push(batch)
         return found
 

@@ -113,6 +113,8 @@ def park(store: Store, job: Job, line: Line, need: int) -> None:
     shift(store, job, WAITING)
     line.park(job, need)
     join_key(store, job)
+    # It may have come to stand before those that kept the line waiting.
+    store.slack.append(line.name)
 
 
 def arrive(store: Store, job: Job) -> None:
@@ -165,9 +167,10 @@ def _wake(store: Store, line: Line) -> None:
     free, woken = line.free, 0
     while free > 0 and woken < PARK_MAX:
         job = line.head()
-        if job is None:
-            return
-        if job.spec.ordered and line.name.startswith(KEY) and line.first() is not job:
+        if job is not None and job.spec.ordered and line.name.startswith(KEY):
+            # It has to wait for the earliest, which may stand behind it by its priority.
+            job = line.first()
+        if job is None or job.parked != line.name:
             return
         need = min(job.need, line.slots)
         if need > free:

@@ -51,6 +51,7 @@ def acquire(store: Store, ids: Ids, request: Request) -> Granted | Wait:
         place = _queue_up(store, request.ticket or ids.new(), request.asks, lines)
     place.until = store.now + max(_UNUSED, 2 * delay)
     store.permits.lapse_at(place.until, place.id)
+    wake_lines(store)
     return Wait(delay=delay, ticket=Ticket(id=place.id))
 
 
