@@ -29,7 +29,10 @@ class Pydantic(Node):
         self._kind = kind
         self.label = label
         self.classes = frozenset({kind})
-        self._adapter: Any = sys.modules["pydantic"].TypeAdapter(kind)
+        pydantic = sys.modules["pydantic"]
+        self._adapter: Any = pydantic.TypeAdapter(kind)
+        # Before 2.8 a value that is wrong for its field is only found when it is read again.
+        self._tells = tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 8)
         # By field name both ways, whatever aliases a model has; before 2.11 it knew one way.
         by_name = "by_name" in signature(self._adapter.validate_json).parameters
         self._names: dict[str, Any] = {"by_alias": False, "by_name": True} if by_name else {}
@@ -39,8 +42,13 @@ class Pydantic(Node):
             raise self.misfit(value)
         try:
             text = self._adapter.dump_json(
-                value, round_trip=True, by_alias=not self._names, warnings="error"
+                value,
+                round_trip=True,
+                by_alias=not self._names,
+                warnings="error" if self._tells else False,
             )
+            if not self._tells:
+                self._adapter.validate_json(text)
         except Exception as error:
             raise Misfit(_first_line(error), foreign=True) from error
         return text.decode()
