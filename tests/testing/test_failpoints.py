@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -163,3 +164,13 @@ async def test_reached_refuses_a_point_that_does_not_exist() -> None:
     with pytest.raises(UnknownOption):
         async with reached("run.nowhere"):
             pass
+
+
+def test_the_points_in_the_code_are_known() -> None:
+    placed = {
+        name
+        for file in Path(failpoints.__file__).parent.rglob("*.py")
+        for name in re.findall(r'failpoint\("([a-z_.]+)"\)', file.read_text())
+    }
+    assert placed
+    assert placed <= set(failpoints.NAMES)

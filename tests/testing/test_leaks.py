@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import treadle
 from treadle.testing.clock import settle
 from treadle.testing.leaks import leaked_tasks, leaks_checked
+
+pytest_plugins = ("pytester",)
 
 
 def test_a_clean_block_passes(tmp_path: Path) -> None:
@@ -83,3 +86,34 @@ async def test_a_task_is_found() -> None:
 async def test_a_cancelled_task_is_not_a_leak() -> None:
     async with leaked_tasks():
         asyncio.create_task(asyncio.Event().wait()).cancel()
+
+
+def test_the_fixture_and_its_marker(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(treadle.__file__).parents[1]))
+    pytester.makeini("[pytest]\nmarkers = leaves\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makeconftest("from treadle.testing import no_leaks\nleaks = no_leaks(patience=0.05)\n")
+    pytester.makepyfile(
+        """
+        import pytest
+        import threading
+
+        def leak(name):
+            threading.Thread(target=threading.Event().wait, name=name, daemon=True).start()
+
+        def test_leaks():
+            leak("forgotten")
+
+        @pytest.mark.leaves("threads")
+        def test_may_by_kind():
+            leak("known")
+
+        @pytest.mark.leaves("kn*")
+        def test_may_by_name():
+            leak("known")
+        """
+    )
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*threads forgotten*"])

@@ -128,16 +128,16 @@ def no_leaks(
     """A pytest fixture that fails a test which leaves something behind.
 
     Assign it to a name in a ``conftest.py``; see :func:`leaks_checked` for the arguments. A
-    test marked ``@pytest.mark.leaves("threads", "files")`` may leave those.
+    test marked ``@pytest.mark.leaves("children", "/tmp/cache*")`` may leave what is of these
+    kinds, or has a name like these globs.
     """
     import pytest
 
     @pytest.fixture(autouse=autouse)
     def leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-        marker = request.node.get_closest_marker("leaves")
-        allowed = marker.args if marker else ()
+        allowed = [arg for mark in request.node.iter_markers("leaves") for arg in mark.args]
         kinds = [kind for kind in KINDS if kind not in allowed]
-        with leaks_checked(ignore=ignore, kinds=kinds, patience=patience):
+        with leaks_checked(ignore=(*ignore, *allowed), kinds=kinds, patience=patience):
             yield
 
     return leaks

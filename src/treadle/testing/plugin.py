@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from treadle.app import Treadle
     from treadle.testing.clock import ManualClock
 
-_MARKER = 'treadle(app, url="memory://", eager=False): the app of treadle_app, and where it lives'
+_MARKERS = (
+    'treadle(app, url="memory://", eager=False): the app of treadle_app, and where it lives',
+    "leaves(*kinds_or_globs): what the test may leave behind; see treadle.testing.no_leaks",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,8 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
-    config.addinivalue_line("markers", _MARKER)
+    """Declare the markers."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.fixture
