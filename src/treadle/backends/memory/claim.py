@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from treadle.backends.common.names import Matcher, covered
 from treadle.backends.common.turns import take_turns
@@ -19,7 +20,11 @@ from treadle.records import Lease, Token
 
 __all__ = ["claim", "members", "waiting_suspects"]
 
-_new = tuple.__new__  # a Token without the detour through Python that a NamedTuple takes
+# A Token without the detour through Python that making a NamedTuple takes.
+_token = cast(
+    "Callable[[type[Token], tuple[str, int, int]], Token]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+)
 
 
 def claim(store: Store, ask: Claim) -> Claimed:
@@ -189,7 +194,7 @@ class _Taking:
             job.lease_until = until
             job.batch = number
             job.version += 1
-            token = _new(Token, (job.id, fence, nonce))
+            token = _token(Token, (job.id, fence, nonce))
             if fence == 1:
                 lease = Lease(token=token, spec=job.spec, created=job.created, started=now)
             else:
