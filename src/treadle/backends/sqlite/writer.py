@@ -16,7 +16,7 @@ from typing import Any
 
 from treadle.backends.sqlite.gate import Gate
 from treadle.backends.sqlite.journal import Journal
-from treadle.backends.sqlite.tx import Tx
+from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.clock import Clock, SystemClock
 from treadle.errors import BackendFull, BackendStalled, NotOpen, TreadleError
 
@@ -84,7 +84,10 @@ class Writer:
         self._patience = patience
         self._committed = committed
         self._asked: deque[Operation] = deque()
-        self._wake = threading.Condition(threading.Lock())
+        lock = threading.Lock()
+        self._wake = threading.Condition(lock)
+        # Of its own, because a notice meant for the writer must not reach the watch instead.
+        self._watch_wake = threading.Condition(lock)
         self._closing = False
         self._real = SystemClock()
         self._watch: threading.Thread | None = None
@@ -106,7 +109,8 @@ class Writer:
         """Carry out what was asked, then end; at the latest after the patience."""
         with self._wake:
             self._closing = True
-            self._wake.notify_all()
+            self._wake.notify()
+            self._watch_wake.notify()
         self._thread.join(self._patience)
         if self._watch is not None:
             self._watch.join(self._patience)
@@ -172,6 +176,7 @@ class Writer:
 
     def _commit(self, group: list[Operation]) -> None:
         """Carry out operations in one transaction, without those that cannot be."""
+        careful = False
         while group:
             if self._journal.full:
                 self._journal.regain_space()
@@ -182,11 +187,15 @@ class Writer:
                 return
             try:
                 tx = self._journal.begin(durable=any(one.durable for one in group))
+                tx.careful = careful
                 if self._run(tx, group):
                     self._journal.commit(tx)
                     self._committed(tx)
                     return
                 self._journal.roll_back()
+            except Surprise:
+                self._journal.roll_back()
+                careful = True
             except sqlite3.Error as error:
                 self._journal.roll_back()
                 if not self._journal.give_space(error):
@@ -202,7 +211,7 @@ class Writer:
             before = tx.changed_rows()
             try:
                 operation.answer = operation.run(tx)
-            except sqlite3.Error:
+            except (sqlite3.Error, Surprise):
                 raise
             except Exception as error:  # noqa: BLE001  the others go on without it
                 operation.error = error
@@ -220,19 +229,19 @@ class Writer:
                     target=self._watch_gate, name="treadle-sqlite-watch", daemon=True
                 )
                 self._watch.start()
-            self._wake.notify_all()
+            self._watch_wake.notify()
 
     def _watch_gate(self) -> None:
         """Fail what waits too long for another process. At rest while the gate is free."""
         assert self._gate is not None
         while self._thread.is_alive():
-            with self._wake:
+            with self._watch_wake:
                 waited = self._gate.waited()
                 if waited == 0 and not self._closing:
-                    self._wake.wait()
+                    self._watch_wake.wait()
                     continue
                 # No event ends this: only time, or another process.
-                self._wake.wait(max(0.01, min(1.0, self._patience - waited)))
+                self._watch_wake.wait(max(0.01, min(1.0, self._patience - waited)))
                 late = self._late()
             if late:
                 _fail(late, self._stalled())
