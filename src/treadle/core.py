@@ -20,6 +20,7 @@ from treadle.ids import Ids, SystemIds
 from treadle.loopthread import LoopThread, refuse_in_loop
 from treadle.middleware import Middleware
 from treadle.mould import check_features, needed_features
+from treadle.sending import Outbox
 from treadle.store import Eager, Store
 
 if TYPE_CHECKING:
@@ -115,15 +116,18 @@ class Core:
 
     async def ready(self) -> Backend:
         """The backend, connected for the running loop."""
-        return await (await self.at_store()).ready()
-
-    async def at_store(self) -> Store:
-        """The store, connected for the running loop."""
         if self._closed:
             self.backend()
-        store = self.store
-        await store.ready()
-        return store
+        return await self.store.ready()
+
+    async def outbox(self) -> Outbox:
+        """What sends the jobs that are enqueued in the running loop."""
+        box = self.store.outbox
+        if box is None:
+            await self.ready()
+            box = self.store.outbox
+            assert box is not None, "the store is ready in this loop"
+        return box
 
     def call(self, verb: Callable[[], Coroutine[Any, Any, T]], name: str, twin: str) -> T:
         """Carry out a verb and wait for it.

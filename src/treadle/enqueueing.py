@@ -64,9 +64,7 @@ async def send_many(core: Core, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
         EnqueueError: some were not accepted; its attribute ``jobs`` has those that were, and
             ``None`` for the others.
     """
-    _check_ids(calls)
-    bodies = [call.task.mould.encode(call.args, call.kwargs) for call in calls]
-    pairs = iter(zip(calls, bodies, strict=True))
+    pairs = iter(_encoded(calls))
     jobs: list[Job[Any]] = []
     while chunk := list(islice(pairs, _CHUNK)):
         if core.middleware:
@@ -75,6 +73,18 @@ async def send_many(core: Core, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
         else:
             jobs.extend(await _push_chunk(core, chunk, jobs))
     return jobs
+
+
+def _encoded(calls: Sequence[Call[Any]]) -> list[tuple[Call[Any], bytes]]:
+    """The calls with their encoded arguments, all of them checked."""
+    pairs: list[tuple[Call[Any], bytes]] = []
+    ids: set[str] = set()
+    for call in calls:
+        mould = call.task.mould
+        if mould.job_id is not None:
+            _check_id(mould.job_id, ids)
+        pairs.append((call, mould.encode(call.args, call.kwargs)))
+    return pairs
 
 
 def follow_up(core: Core, call: Call[R]) -> tuple[Job[R], NewJob]:
@@ -123,40 +133,44 @@ async def _through(core: Core, call: Call[Any], mould: Mould, body: bytes) -> An
 
 
 async def _push_one(core: Core, call: Call[R], mould: Mould, new: NewJob) -> Job[R]:
-    store = await core.at_store()
+    outbox = core.store.outbox or await core.outbox()
     if mould.needs:
-        check_features(mould.needs, store.backend(), new.task)
-    if store.eager is not None:
-        new = store.eager.adapted(new)
-    outbox = await store.outbox()
+        check_features(mould.needs, core.store.backend(), new.task)
+    eager = core.store.eager
+    if eager is not None:
+        new = eager.adapted(new)
     answer = (await outbox.push((new,)))[0]
     if answer.status is PushStatus.FULL:
         answer = await _when_there_is_room(core, mould, new)
     job = _answered(core, call, new, answer)
-    if store.eager is not None:
-        await store.eager.drain((job.id,))
+    if eager is not None:
+        await eager.drain((job.id,))
     return job
 
 
 async def _push_chunk(
     core: Core, chunk: Sequence[tuple[Call[Any], bytes]], before: Sequence[Job[Any]]
 ) -> list[Job[Any]]:
-    store = await core.at_store()
+    outbox = core.store.outbox or await core.outbox()
     seal, new_id = core.codec.seal, core.ids.new
     news: list[NewJob] = []
     for call, body in chunk:
         mould = call.task.mould
         if mould.needs:
-            check_features(mould.needs, store.backend(), call.task.name)
+            check_features(mould.needs, core.store.backend(), call.task.name)
         job_id = mould.job_id or new_id()
         news.append(mould.cast(job_id, seal(body), call.args, call.kwargs))
-    if store.eager is not None:
-        news = list(map(store.eager.adapted, news))
-    outbox = await store.outbox()
+    eager = core.store.eager
+    if eager is not None:
+        news = list(map(eager.adapted, news))
     answers = await outbox.push(news)
     jobs: list[Job[Any] | None] = []
     refused: EnqueueError | None = None
+    silent = not core.bus.wanted("job.enqueued")
     for (call, _), new, answer in zip(chunk, news, answers, strict=True):
+        if silent and answer.status is PushStatus.CREATED:
+            jobs.append(Job(core, new.id, call.task))
+            continue
         try:
             full = answer.status is PushStatus.FULL
             final = await _when_there_is_room(core, call.task.mould, new) if full else answer
@@ -168,8 +182,8 @@ async def _push_chunk(
         refused.jobs = [*before, *jobs]  # type: ignore[attr-defined]
         raise refused
     accepted = [job for job in jobs if job is not None]
-    if store.eager is not None:
-        await store.eager.drain(tuple(job.id for job in accepted))
+    if eager is not None:
+        await eager.drain(tuple(job.id for job in accepted))
     return accepted
 
 
@@ -183,7 +197,7 @@ async def _when_there_is_room(core: Core, mould: Mould, new: NewJob) -> Pushed:
             bound=new.bound,
         )
     pause = _FIRST_PAUSE
-    outbox = await (await core.at_store()).outbox()
+    outbox = await core.outbox()
     while True:
         # No store tells when a queue has room: it is asked again, less and less often.
         await core.clock.sleep(pause * core.ids.chance.uniform(0.5, 1.0))
@@ -226,12 +240,12 @@ def _answered(core: Core, call: Call[R], new: NewJob, answer: Pushed) -> Job[R]:
     return job
 
 
-def _check_ids(calls: Sequence[Call[Any]]) -> None:
-    given = [call.task.mould.job_id for call in calls if call.task.mould.job_id is not None]
-    if len(set(given)) < len(given):
+def _check_id(job_id: str, seen: set[str]) -> None:
+    if job_id in seen:
         raise InvalidOption(
-            f"several calls have the id {given[0]!r}; bind each with its own: "
+            f"several calls have the id {job_id!r}; bind each with its own: "
             "task.options(id=…).bind(…)",
             option="id",
-            value=given[0],
+            value=job_id,
         )
+    seen.add(job_id)

@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import weakref
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from treadle.clock import Clock, SystemClock
 
@@ -57,6 +57,7 @@ class SystemIds:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._last = 0  # milliseconds << 12 | counter
+        _forgetful.add(self)
 
     def new(self) -> str:
         """A new id; larger than all before it in this process."""
@@ -66,13 +67,17 @@ class SystemIds:
             if ticks <= self._last:
                 ticks = self._last + 1
             self._last = ticks
-        low = _VARIANT | (self.chance.getrandbits(62) & _RANDOM)
-        text = f"{ticks >> 12:012x}7{ticks & 0xFFF:03x}{low:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        low = f"{_VARIANT | (self.chance.getrandbits(62) & _RANDOM):x}"
+        high = f"{ticks:015x}"
+        return f"{high[:8]}-{high[8:12]}-7{high[12:]}-{low[:4]}-{low[4:]}"
 
     def nonce(self) -> int:
         """64 random bits without the sign, so that every store has a column for them."""
         return self.chance.getrandbits(63)
+
+    def forget(self) -> None:
+        """In a forked child: another thread may have held the lock when we forked."""
+        self._lock = threading.Lock()
 
 
 class _BufferedRandom(random.Random):
@@ -81,14 +86,12 @@ class _BufferedRandom(random.Random):
     A forked child must not give out what its parent has in the buffer.
     """
 
-    _all: ClassVar[weakref.WeakSet[_BufferedRandom]] = weakref.WeakSet()
-
     def __init__(self) -> None:
         self._pages = b""
         self._at = 0
         self._lock = threading.Lock()
         super().__init__()
-        self._all.add(self)
+        _forgetful.add(self)
 
     def seed(self, *args: object, **kwargs: object) -> None:
         """Nothing to seed."""
@@ -111,8 +114,11 @@ class _BufferedRandom(random.Random):
         self._pages, self._at = b"", 0
 
 
+_forgetful: weakref.WeakSet[SystemIds | _BufferedRandom] = weakref.WeakSet()
+
+
 def _after_fork() -> None:
-    for source in list(_BufferedRandom._all):
+    for source in list(_forgetful):
         source.forget()
 
 

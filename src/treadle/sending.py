@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.clock import Clock
@@ -29,20 +29,20 @@ class Repeats:
     It remembers them for ``request_ttl``; after that a repeat could make a job twice.
 
     Args:
-        ready: gives the open backend.
+        backend: connected for the running loop.
         clock, chance: pace the repeats.
         patience: seconds after the first push during which it is repeated.
     """
 
     def __init__(
         self,
-        ready: Callable[[], Awaitable[Backend]],
+        backend: Backend,
         *,
         clock: Clock,
         chance: Chance,
         patience: float,
     ) -> None:
-        self._ready = ready
+        self._backend = backend
         self._clock = clock
         self._chance = chance
         self._patience = patience
@@ -51,15 +51,13 @@ class Repeats:
         """The answers of the store, in order.
 
         Raises:
-            BackendUnavailable: it could not be opened: nothing was sent.
             OutcomeUnknown: it did not answer within the patience.
         """
-        backend = await self._ready()
         began = self._clock.monotonic()
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await backend.push(jobs)
+                return await self._backend.push(jobs)
             except BackendUnavailable as error:
                 delay = pause * self._chance.uniform(0.5, 1.0)
                 if self._clock.monotonic() + delay - began > self._patience:

@@ -68,7 +68,11 @@ class Store:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = (
             weakref.WeakKeyDictionary()
         )
-        self._repeats = Repeats(self.ready, clock=clock, chance=ids.chance, patience=patience)
+        # Of the loop that asked last, which nearly always asks next.
+        self._latest: tuple[weakref.ref[asyncio.AbstractEventLoop], Outbox] | None = None
+        self._clock = clock
+        self._ids = ids
+        self._patience = patience
 
     def backend(self) -> Backend:
         """The backend, made at the first call. It may not be connected yet."""
@@ -81,22 +85,30 @@ class Store:
         return backend
 
     async def ready(self) -> Backend:
-        """The backend, connected for the running loop."""
-        loop = asyncio.get_running_loop()
-        if loop in self._loops:
-            return self.backend()
-        backend = self.backend()
-        await backend.open()
-        self._loops.setdefault(loop, Outbox(self._repeats))
-        return backend
+        """The backend, connected for the running loop.
 
-    async def outbox(self) -> Outbox:
-        """What sends the jobs that are enqueued in the running loop."""
-        box = self._loops.get(asyncio.get_running_loop())
-        if box is None:
-            await self.ready()
-            box = self._loops[asyncio.get_running_loop()]
-        return box
+        Raises:
+            BackendError: it cannot be reached or used.
+        """
+        if self.outbox is None:
+            loop = asyncio.get_running_loop()
+            backend = self.backend()
+            await backend.open()
+            repeats = Repeats(
+                backend, clock=self._clock, chance=self._ids.chance, patience=self._patience
+            )
+            box = self._loops.setdefault(loop, Outbox(repeats))
+            self._latest = (weakref.ref(loop), box)
+        return self.backend()
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """What sends the jobs of the running loop; ``None`` when it is not connected."""
+        loop = asyncio.get_running_loop()
+        latest = self._latest
+        if latest is not None and latest[0]() is loop:
+            return latest[1]
+        return self._loops.get(loop)
 
     @property
     def is_open(self) -> bool:
@@ -108,6 +120,7 @@ class Store:
         loop = asyncio.get_running_loop()
         if self._backend is not None and loop in self._loops:
             del self._loops[loop]
+            self._latest = None
             await self._backend.aclose()
 
     def close(self) -> None:
@@ -115,6 +128,7 @@ class Store:
         with self._lock:
             backend, self._backend = self._backend, None
             self._loops.clear()
+            self._latest = None
         if backend is not None:
             backend.close()
 
@@ -124,7 +138,7 @@ class Store:
         with contextlib.suppress(RuntimeError):
             self._loops.clear()
         _of_parents.append(self._backend)
-        self._backend = None
+        self._backend = self._latest = None
 
 
 _of_parents: list[Backend | None] = []

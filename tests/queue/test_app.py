@@ -142,6 +142,22 @@ class TestLostReplies:
         assert job.created
         assert len((await memory.ajobs()).records) == 1
 
+    async def test_a_store_that_cannot_be_opened_is_said_at_once(
+        self, memory: Treadle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from treadle import BackendUnavailable
+
+        async with Treadle("memory://") as app:
+            await app.aclose()
+            app.core.reopen()
+
+            async def away() -> None:
+                raise BackendUnavailable("no such host")
+
+            monkeypatch.setattr(app.core.backend(), "open", away)
+            with pytest.raises(BackendUnavailable, match="no such host"):
+                await app.task(name="t")(double).aenqueue(1)
+
     async def test_patience_has_an_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from treadle import BackendUnavailable
 
