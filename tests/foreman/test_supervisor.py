@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ def mark(name: str) -> None:
 
 
 @app.task
-async def add(a: int, b: int) -> int:
-    mark("add")
+async def add(a: int, b: int, ctx: Context = CONTEXT) -> int:
+    mark(ctx.job_id)
     return a + b
 
 
@@ -118,9 +119,12 @@ async def test_a_killed_process_is_replaced_and_its_job_blamed(shop: Shop) -> No
     assert await job.aresult() == 2
     record = await job.arecord()
     assert (record.crashes, record.tries) == (1, 0)
+    starts = Counter(name for name, _ in shop.ledger())
     for other in others:
-        assert (await other.arecord()).state is JobState.SUCCEEDED
-        assert (await other.arecord()).crashes == 0
+        record = await other.arecord()
+        assert record.state is JobState.SUCCEEDED
+        # What had started when its neighbour killed the process is blamed, the rest is not.
+        assert starts[other.id] - 1 <= record.crashes <= 1
 
 
 async def test_a_poison_pill_kills_a_bounded_number_of_processes(shop: Shop) -> None:
