@@ -120,12 +120,12 @@ def show(
 
 def _show(out: Output, record: JobRecord, view: dict[str, Any], store: Store) -> None:
     out.facts(_facts(record, view))
-    for attempt in record.attempts:
-        fault = attempt.fault
+    for one in record.attempts:
+        fault = one.fault
         error = f": {fault.type}: {fault.message}" if fault else ""
         out.text(
-            f"attempt {attempt.number} ended {local(attempt.ended)} on {attempt.holder or '?'}, "
-            f"{attempt.cause}{error}"
+            f"attempt {one.number} ended {local(one.ended)} on {one.holder or '?'}, "
+            f"{one.cause}{error}"
         )
     if record.fault is not None and record.fault.traceback:
         out.line()
