@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from treadle.ports import PARK_MAX, Feature
-from treadle.records import In, JobState, Keep, Lease
+from treadle.records import In, JobState, Keep, Lease, Spend
 from treadle.testing.clock import ManualClock
 from treadle.testing.contract.base import Contract, Driver, needs
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released
@@ -40,6 +40,14 @@ class KeysContract(Contract):
         job_id = await store.add(key="k")
         record = await store.record(job_id)
         assert (record.state, record.reason) == (JobState.WAITING, "key:k")
+
+    async def test_a_push_goes_behind_those_that_wait(self, store: Driver) -> None:
+        """Parking at push: also when others are already parked in the key's line."""
+        lease = await store.run(key="k")
+        woken, parked = await store.add_many(2, key="k")
+        await store.done(lease)
+        new = await store.add(key="k")
+        assert await store.states([woken, parked, new]) == ["queued", "waiting", "waiting"]
 
     @pytest.mark.parametrize("end", ["done", "fail", "again", "release", "cancelled", "lapse"])
     async def test_however_an_attempt_ends_the_next_is_woken(self, store: Driver, end: str) -> None:
@@ -104,8 +112,9 @@ class KeysContract(Contract):
         due = await store.add(key="k", due=In(5.0))
         lease = await store.run(key="k")
         clock.advance(5)
+        record = await store.record(due)
+        assert (record.state, record.reason) == (JobState.WAITING, "key:k")
         assert await store.claimed(5) == []
-        assert await store.state(due) is JobState.WAITING
         await store.done(lease)
         assert await store.claimed(5) == [due]
 
@@ -164,6 +173,31 @@ class KeysContract(Contract):
         assert await store.claimed() == []
         await store.done(lease)
         assert await store.claimed() == [second]
+
+    async def test_an_ordered_line_is_by_arrival(self, store: Driver) -> None:
+        """Claim: the line is by ``seq`` alone for ordered jobs."""
+        lease = await store.run(key="k", ordered=True)
+        ids = [await store.add(key="k", ordered=True, priority=p) for p in (-10, 10, 0)]
+        granted: list[str] = []
+        for _ in ids:
+            await store.done(lease)
+            lease = await store.take(limit=5)
+            granted.append(lease.spec.id)
+        assert granted == ids
+
+    async def test_a_reserved_rate_keeps_the_key(self, store: Driver, clock: ManualClock) -> None:
+        """Claim: a job that no rate let through at once blocks, like a retry."""
+        asks = (Spend(key="r", count=1, per=10.0),)
+        await store.run(asks=asks)
+        first = await store.add(key="k", ordered=True, asks=asks)
+        second = await store.add(key="k", ordered=True)
+        assert await store.claimed(5) == []
+        assert await store.claimed(5) == []
+        clock.advance(10)
+        lease = await store.take(limit=5)
+        assert lease.spec.id == first
+        await store.done(lease)
+        assert await store.claimed(5) == [second]
 
     async def test_a_scheduled_retry_keeps_the_key(self, store: Driver, clock: ManualClock) -> None:
         """3.10. Ordered: a scheduled retry holds up those behind it."""

@@ -179,6 +179,14 @@ class UniqueContract(Contract):
         await store.release(lease)
         assert await store.push(store.job(unique=unique(Scope.UNTIL_STARTED))) == [created()]
 
+    async def test_a_former_holder_frees_nothing(self, store: Driver) -> None:
+        """Settle: the end of a job frees its own key, not that of who has it now."""
+        former = await store.run(unique=unique(Scope.UNTIL_STARTED))
+        holder = await store.add(unique=unique(Scope.UNTIL_STARTED))
+        await store.done(former)
+        new = store.job(unique=unique(Scope.UNTIL_STARTED))
+        assert await store.push(new) == [Pushed(PushStatus.DUPLICATE, holder)]
+
     async def test_until_done_is_held_through_retries(self, store: Driver) -> None:
         """Unique: ``UNTIL_DONE`` is held until a final state."""
         lease = await store.run(unique=unique())
