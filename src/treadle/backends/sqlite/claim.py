@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,17 +12,17 @@ from treadle.backends.common.names import ALL, Matcher
 from treadle.backends.common.turns import take_turns
 from treadle.backends.sqlite import lines
 from treadle.backends.sqlite.advance import advance, horizon
+from treadle.backends.sqlite.members import occupied
 from treadle.backends.sqlite.rows import Code, Facts, Flag, decode_facts, decode_spec
-from treadle.backends.sqlite.tx import Reading, Tx
+from treadle.backends.sqlite.tx import Tx
 from treadle.errors import LeaseLost
 from treadle.ports import PARK_MAX, Claim, Claimed
 from treadle.records import Lease, NewJob, Token
 
-__all__ = ["Answers", "claim", "occupied"]
+__all__ = ["Answers", "claim"]
 
-_WINDOW = 1000
-"""Non-empty queues under one name that a claim looks at; more would not get a place."""
 _FIRST = (-1000, 0)
+_RARE = Flag.ONCE | Flag.FACTS
 
 Answers = dict[int, tuple[int, Claimed]]
 """The last answer by session, with its request number: what a repeat is told."""
@@ -89,57 +89,6 @@ def _repeat(
     return Claimed(leases=tuple(leases))
 
 
-# ------------------------------------------------------------- queues with something to claim
-
-
-def occupied(
-    reading: Reading,
-    pattern: str,
-    state: int,
-    allowed: Callable[[str], bool],
-    last: str | None = None,
-) -> dict[str, int]:
-    """Allowed queues under a name that have jobs in a state, from the one after ``last`` on.
-
-    At most ``_WINDOW``, going round at the end; with the number of their jobs.
-    """
-    found: dict[str, int] = {}
-    for queue, n in _around(reading, pattern, state, last):
-        if queue in found:
-            break
-        if allowed(queue):
-            found[queue] = n
-            if len(found) == _WINDOW:
-                break
-    return found
-
-
-def _around(
-    reading: Reading, pattern: str, state: int, last: str | None
-) -> Iterator[tuple[str, int]]:
-    start = last or ""
-    yield from _after(reading, pattern, state, start)
-    if start:
-        yield from _after(reading, pattern, state, "")
-
-
-def _after(reading: Reading, pattern: str, state: int, start: str) -> Iterator[tuple[str, int]]:
-    if pattern != ALL and start < pattern:
-        own = reading.one("occupied_one", state, pattern)
-        if own is not None:
-            yield pattern, own[0]
-    low = start if pattern == ALL else max(start, pattern + ".")
-    while True:
-        if pattern == ALL:
-            page = reading.run("occupied", state, low, _WINDOW).fetchall()
-        else:
-            page = reading.run("occupied_under", state, low, pattern + "/", _WINDOW).fetchall()
-        yield from page
-        if len(page) < _WINDOW:
-            return
-        low = page[-1][0]
-
-
 # ------------------------------------------------------------- one claim
 
 
@@ -175,6 +124,7 @@ class _Claim:
                     self._serve(index, name)
         if self.seqs:
             self._grant()
+            tx.grants.tidy()
         self.more = self.parked >= PARK_MAX or (
             len(self.leases) >= ask.limit and self._anything_left()
         )
@@ -249,21 +199,42 @@ class _Claim:
             page = self.tx.run("candidates", code, queue, rank, seq, asked).fetchall()
             if not page:
                 break
-            for values in page:
-                if self.parked >= PARK_MAX:
-                    break
-                self.cursors[code, queue] = values[2], values[0]
-                taken += self._choose(values, queue, code)
+            taken += self._choose(page, queue, code)
             if len(page) < asked:
                 break
+        if taken:
+            self.tx.count(code, queue, -taken)
+            self.tx.count(Code.RUNNING, queue, taken)
         return taken
 
-    def _choose(self, values: Any, queue: str, code: int) -> int:
-        """Take a candidate unless something is in its way."""
-        seq, job_id, _, flags, fence, tries, crashes, created, body = values
-        spec = decode_spec(body)
-        if flags & Flag.AT_CLAIM and not self._clear(seq, spec):
-            return 0
+    def _choose(self, page: list[Any], queue: str, code: int) -> int:
+        """Take those candidates that nothing is in the way of; how many."""
+        tx, nonce, now = self.tx, self.ask.session.nonce, self.tx.now
+        before = len(self.leases)
+        values: Any = None
+        for values in page:
+            seq, job_id, _, flags, fence, _, _, created, body = values
+            spec = decode_spec(body)
+            if flags & Flag.AT_CLAIM and not self._clear(seq, spec):
+                if self.parked >= PARK_MAX:
+                    break
+                continue
+            token = Token(job_id, fence + 1, nonce)
+            if flags & _RARE or fence or code != Code.QUEUED:
+                lease = self._rare(values, spec, token, code)
+            else:
+                lease = Lease(token=token, spec=spec, created=created, started=now)
+            kept = spec.keep.succeeded is None or spec.keep.succeeded > 0
+            tx.grants[job_id] = (seq, fence + 1, nonce, queue, kept and not flags & Flag.AT_END)
+            self.seqs.append(seq)
+            tx.changed.append(job_id)
+            self.leases.append(lease)
+        self.cursors[code, queue] = values[2], values[0]
+        return len(self.leases) - before
+
+    def _rare(self, values: Any, spec: NewJob, token: Token, code: int) -> Lease:
+        """The lease of a job that was leased before, or of which more is known."""
+        seq, _, _, flags, _, tries, crashes, created, _ = values
         if flags & Flag.ONCE:
             self.tx.must_sync = True
         if code == Code.SUSPECT:
@@ -272,25 +243,18 @@ class _Claim:
         facts = _NO_FACTS
         if flags & Flag.FACTS:
             facts = decode_facts(self.tx.one("facts", seq)[0])
-        self.seqs.append(seq)
-        self.tx.count(code, queue, -1)
-        self.tx.count(Code.RUNNING, queue, 1)
-        self.tx.changed.append(job_id)
-        self.leases.append(
-            Lease(
-                token=Token(job_id, fence + 1, self.ask.session.nonce),
-                spec=spec,
-                tries=tries,
-                crashes=crashes,
-                releases=facts.releases,
-                aside_since=facts.aside_since,
-                suspect=code == Code.SUSPECT,
-                created=created,
-                started=self.tx.now,
-                note=facts.note,
-            )
+        return Lease(
+            token=token,
+            spec=spec,
+            tries=tries,
+            crashes=crashes,
+            releases=facts.releases,
+            aside_since=facts.aside_since,
+            suspect=code == Code.SUSPECT,
+            created=created,
+            started=self.tx.now,
+            note=facts.note,
         )
-        return 1
 
     def _clear(self, seq: int, spec: NewJob) -> bool:
         """Ask key, slots and rates; what must wait is parked or scheduled."""

@@ -93,11 +93,12 @@ class Identity:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._file = Path(path)
         self._was = self._now()
 
     def _now(self) -> tuple[int, int] | None:
         try:
-            found = Path(self._path).stat()
+            found = self._file.stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino

@@ -5,7 +5,7 @@ from __future__ import annotations
 from treadle.backends.common.lapses import remember
 from treadle.backends.common.pushing import dependency_failed
 from treadle.backends.sqlite.lines import free, key_full, key_line, leave, park, wake_all
-from treadle.backends.sqlite.rows import FINAL_CODE, STATES, Code, Facts, Flag, Row
+from treadle.backends.sqlite.rows import FINAL_CODE, Code, Facts, Flag, Row, state_of
 from treadle.backends.sqlite.tx import Tx
 from treadle.ports import ADVANCE
 from treadle.records import Attempt, Cause, NewJob, OnFailure, Pushed, PushStatus
@@ -190,5 +190,5 @@ def dependency_of(tx: Tx, job_id: str) -> bool | None:
     if found is not None:
         return found[0] == Code.SUCCEEDED if found[0] in FINAL_CODE else None
     gone = tx.one("gone", job_id, tx.now)
-    state = None if gone is None or gone[2] is None else STATES[gone[2]]
+    state = None if gone is None or gone[2] is None else state_of(gone[2])
     return not dependency_failed(state)

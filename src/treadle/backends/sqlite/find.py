@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 
 from treadle.backends.common.names import ALL, covers
-from treadle.backends.sqlite.claim import occupied
 from treadle.backends.sqlite.ends import pushed_as
+from treadle.backends.sqlite.members import occupied
 from treadle.backends.sqlite.rows import (
     CODES,
-    STATES,
     Code,
     Facts,
     Flag,
     Row,
     decode_facts,
     decode_spec,
+    state_of,
 )
 from treadle.backends.sqlite.tx import Reading
 from treadle.errors import InvalidOption
@@ -189,7 +189,7 @@ def _record(
         left = {job for (job,) in reading.run("waits_for", row.seq)}
         waits = tuple(job for job in dict.fromkeys(spec.after.ids) if job in left)
     running = row.state == Code.RUNNING
-    state = STATES[row.state]
+    state = state_of(row.state)
     if state is JobState.SCHEDULED and row.due is not None and row.due <= reading.now:
         state = JobState.QUEUED
     reason = row.line or (f"after:{waits[0]}" if waits else facts.reason)
@@ -267,7 +267,7 @@ def _gone(reading: Reading, query: Query, found: list[Found]) -> dict[str, Gone]
             pushed = pushed_as(reading.facts(row))
             token = _token(job_id, row.ended_fence, row.ended_nonce)
             gone[job_id] = Gone(
-                pushed=pushed, state=STATES[row.state], token=token, at=row.keep_until
+                pushed=pushed, state=state_of(row.state), token=token, at=row.keep_until
             )
     return {
         job_id: msgspec.structs.replace(one, token=_named(job_id, one.token))
@@ -279,7 +279,7 @@ def _tombstone(values: Any) -> Gone:
     pushed, of, state, fence, nonce, at = values
     return Gone(
         pushed=Pushed(PushStatus(pushed), of),
-        state=None if state is None else STATES[state],
+        state=None if state is None else state_of(state),
         token=_token("", fence, nonce),
         at=at,
     )
@@ -298,7 +298,7 @@ def _counts(reading: Reading, query: Query) -> dict[str, dict[JobState, int]]:
     for code, queue, n in reading.run("counts"):
         if query.queue is None or covers(query.queue, queue):
             states = counts.setdefault(queue, {})
-            states[STATES[code]] = states.get(STATES[code], 0) + n
+            states[state_of(code)] = states.get(state_of(code), 0) + n
     return counts
 
 

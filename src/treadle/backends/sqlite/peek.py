@@ -8,7 +8,7 @@ import msgspec
 
 from treadle.backends.common.names import Matcher
 from treadle.backends.sqlite.advance import horizon
-from treadle.backends.sqlite.claim import occupied
+from treadle.backends.sqlite.members import occupied
 from treadle.backends.sqlite.rows import Code
 from treadle.backends.sqlite.rules import Rules, read_rules
 from treadle.backends.sqlite.tx import Reading

@@ -19,15 +19,15 @@ from treadle.backends.sqlite.ends import (
 from treadle.backends.sqlite.lines import key_full, key_line, leave, set_key_slots
 from treadle.backends.sqlite.rows import (
     FINAL_CODE,
-    STATES,
     Code,
     Facts,
     Flag,
     Row,
     encode,
     flags_of,
+    state_of,
 )
-from treadle.backends.sqlite.tx import Tx
+from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.records import (
     In,
     NewJob,
@@ -72,6 +72,7 @@ class _Push:
         self.follow_ups = follow_ups
         self.first = tx.numbers(len(jobs))
         self.rows: list[Any] = []
+        self.queued: dict[str, int] = {}
         self.bodies: list[Any] = []
         self.waiting: list[tuple[int, NewJob]] = []
         # Jobs not yet final in the queues whose bounds were looked at.
@@ -93,8 +94,13 @@ class _Push:
         return answers
 
     def _known(self) -> set[str]:
-        ids = json.dumps([job.id for job in self.jobs])
-        return {job_id for (job_id,) in self.tx.run("known_ids", ids, self.tx.now)}
+        """Ids that were pushed before, unless it is as good to see that when they are inserted."""
+        tx, jobs = self.tx, self.jobs
+        free = not tx.careful and all(job.unique is None and job.bound is None for job in jobs)
+        if free and tx.one("any_gone") is None:
+            return set()
+        ids = json.dumps([job.id for job in jobs])
+        return {job_id for (job_id,) in tx.run("known_ids", ids, tx.now)}
 
     def _again(self, job_id: str) -> Pushed:
         self._insert()
@@ -151,13 +157,18 @@ class _Push:
             *(seq, job.id, job.queue, -job.priority, flags_of(job), self.tx.now),
             *(job.keep.succeeded, job.flow),
         )
-        self.tx.count(Code.QUEUED, job.queue, 1)
+        self.queued[job.queue] = self.queued.get(job.queue, 0) + 1
 
     def _insert(self) -> None:
         """Write what was collected, before anything that might look at it."""
         if self.rows:
-            self.tx.run_rows("insert_plain", 8, self.rows)
+            # An id that is known is not inserted again.
+            if self.tx.run_rows("insert_plain", 8, self.rows) < len(self.rows) // 8:
+                raise Surprise
             self.rows = []
+            for queue, n in self.queued.items():
+                self.tx.count(Code.QUEUED, queue, n)
+            self.queued = {}
         if self.bodies:
             self.tx.run_rows("insert_body", 2, self.bodies)
             self.bodies = []
@@ -180,12 +191,14 @@ def _insert_one(tx: Tx, seq: int, job: NewJob) -> None:
     flags = flags_of(job)
     blocks = job.key is not None and (state == Code.QUEUED or line is not None)
     line_rank = None if line is None else (-1000 if job.ordered else -job.priority)
-    tx.run(
+    done = tx.run(
         "insert",
         *(seq, job.id, state, job.queue, -job.priority, flags, tx.now, due),
         *(expires, job.keep.succeeded, line, line_rank, job.key),
         *(1 if blocks else 0, job.flow),
     )
+    if done.rowcount != 1:
+        raise Surprise
     tx.count(state, job.queue, 1)
     if state == Code.SCHEDULED:
         tx.awaits(due)
@@ -262,7 +275,7 @@ def _resolve(tx: Tx, job: NewJob, holder: str, until: float | None, *, skip: boo
     elif row is None or row.state in FINAL_CODE:
         return _CREATED
     assert row is not None
-    status = PushStatus.DUPLICATE if skip else conflict(job.unique, STATES[row.state])
+    status = PushStatus.DUPLICATE if skip else conflict(job.unique, state_of(row.state))
     if status is PushStatus.RESCHEDULED:
         move_due(tx, row, tx.spec(row), instant(tx, job.due) or tx.now)
     return Pushed(status, holder)

@@ -5,15 +5,20 @@ SELECT id FROM treadle_job WHERE id IN (SELECT value FROM json_each(?1))
 UNION ALL
 SELECT id FROM treadle_gone WHERE id IN (SELECT value FROM json_each(?1)) AND until > ?2;
 
+-- name: any_gone
+SELECT 1 FROM treadle_gone LIMIT 1;
+
 -- name: insert_plain
 INSERT INTO treadle_job (seq, id, state, queue, rank, flags, created, keep, flow,
   fence, tries, crashes, version)
-VALUES /*rows*/ (?, ?, 2, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0);
+VALUES /*rows*/ (?, ?, 2, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
+ON CONFLICT DO NOTHING;
 
 -- name: insert
 INSERT INTO treadle_job (seq, id, state, queue, rank, flags, created, due, expires, keep, line,
   line_rank, key, blocks, flow, fence, tries, crashes, version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
+ON CONFLICT DO NOTHING;
 
 -- name: insert_body
 INSERT INTO treadle_body (seq, spec) VALUES /*rows*/ (?, ?);

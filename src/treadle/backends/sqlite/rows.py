@@ -20,6 +20,7 @@ __all__ = [
     "encode",
     "flags_of",
     "ready",
+    "state_of",
 ]
 
 
@@ -158,6 +159,11 @@ def flags_of(spec: NewJob) -> int:
         elif spec.unique.scope is Scope.UNTIL_STARTED:
             flags |= Flag.UNIQUE_START
     return flags
+
+
+def state_of(code: int) -> JobState:
+    """The state of a code."""
+    return STATES[code]
 
 
 def ready(row: Row) -> int:

@@ -33,6 +33,7 @@ def open_session(tx: Tx, info: SessionInfo) -> Session:
 def close_session(tx: Tx, session: Session) -> None:
     """End presence and give back what is held."""
     tx.run("close_session", session.nonce)
+    tx.grants.forget(session.nonce)
     for (seq,) in tx.run("running_of", session.nonce).fetchall():
         row = tx.row_at(seq)
         if row is not None and row.state == Code.RUNNING:

@@ -12,7 +12,7 @@ from treadle.backends.sqlite.ends import finish, forget_attempt, record_attempt,
 from treadle.backends.sqlite.lines import free, wake_all
 from treadle.backends.sqlite.push import push
 from treadle.backends.sqlite.rows import Code, Flag, Row
-from treadle.backends.sqlite.tx import Tx
+from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.ports import Settlement
 from treadle.records import Attempt, Cause, NewJob, Settled, Token
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released
@@ -22,60 +22,60 @@ __all__ = ["settle"]
 
 def settle(tx: Tx, ends: Sequence[Settlement]) -> list[Settled]:
     """End attempts; plain successes together, the others one by one."""
+    plain: dict[int, Settlement] = {}
     for end in ends:
         for job in end.follow_ups:
             check_queue(job.queue)
-    ids = json.dumps([end.token.job_id for end in ends])
-    found = {values[0]: values for values in tx.run("settling", ids).fetchall()}
-    answers: list[Settled | None] = []
-    plain: list[tuple[Any, Settlement]] = []
-    for end in ends:
-        values = found.get(end.token.job_id)
-        if values is not None and _is_plain(values, end):
-            del found[end.token.job_id]
-            plain.append((values, end))
-            answers.append(Settled.OK)
-        else:
-            answers.append(None)
+        if not tx.careful:
+            seq = _plain(tx, end)
+            if seq is not None:
+                plain.setdefault(seq, end)
     if plain:
         _succeed(tx, plain)
-    return [
-        answer if answer is not None else _settle_one(tx, end)
-        for answer, end in zip(answers, ends, strict=True)
-    ]
+    together = {id(end) for end in plain.values()}
+    return [Settled.OK if id(end) in together else _settle_one(tx, end) for end in ends]
 
 
-def _is_plain(values: Any, end: Settlement) -> bool:
-    """Whether nothing is to be done but to write that the job succeeded."""
-    _, _, state, flags, fence, nonce, _, keep = values
-    verdict = end.verdict
-    return (
-        type(verdict) is Done
-        and state == Code.RUNNING
-        and fence == end.token.fence
-        and nonce == end.token.nonce
-        and not flags & Flag.AT_END
-        and verdict.skipped is None
-        and not end.follow_ups
-        and end.note is None
-        and (keep is None or keep > 0)
-    )
+def _plain(tx: Tx, end: Settlement) -> int | None:
+    """The number of a job for which nothing is to be done but to write that it succeeded."""
+    verdict, token = end.verdict, end.token
+    grant = tx.grants.get(token.job_id)
+    if grant is None or type(verdict) is not Done or verdict.skipped is not None:
+        return None
+    seq, fence, nonce, _, plain = grant
+    if not plain or fence != token.fence or nonce != token.nonce:
+        return None
+    return None if end.follow_ups or end.note is not None else seq
 
 
-def _succeed(tx: Tx, plain: list[tuple[Any, Settlement]]) -> None:
+def _succeed(tx: Tx, plain: dict[int, Settlement]) -> None:
+    """Write many successes at once.
+
+    Raises:
+        Surprise: a job is no longer as it was granted.
+    """
+    sessions: dict[int, list[int]] = {}
+    queues: dict[str, int] = {}
     results: list[Any] = []
-    for values, end in plain:
-        job_id, seq, _, _, _, _, queue, _ = values
+    for seq, end in plain.items():
+        _, _, nonce, queue, _ = tx.grants[end.token.job_id]
+        sessions.setdefault(nonce, []).append(seq)
+        queues[queue] = queues.get(queue, 0) + 1
         assert type(end.verdict) is Done
         if end.verdict.result is not None:
             results += (seq, end.verdict.result)
-        tx.count(Code.RUNNING, queue, -1)
-        tx.count(Code.SUCCEEDED, queue, 1)
-        tx.changed.append(job_id)
-    seqs = json.dumps([values[1] for values, _ in plain])
-    tx.run("succeed", tx.now, ~Flag.ATTEMPT, seqs)
+    for nonce, seqs in sessions.items():
+        done = tx.run("succeed", tx.now, ~Flag.ATTEMPT, json.dumps(seqs), nonce, Flag.AT_END)
+        if done.rowcount != len(seqs):
+            raise Surprise
     if results:
         tx.run_rows("save_results", 2, results)
+    for queue, n in queues.items():
+        tx.count(Code.RUNNING, queue, -n)
+        tx.count(Code.SUCCEEDED, queue, n)
+    ids = [end.token.job_id for end in plain.values()]
+    tx.changed += ids
+    tx.then.append(lambda: tx.grants.drop(ids))
 
 
 def _settle_one(tx: Tx, end: Settlement) -> Settled:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from treadle.backends.common.names import ALL
+from treadle.backends.sqlite.grants import Grants
 from treadle.backends.sqlite.rows import (
     FINAL_CODE,
     Code,
@@ -24,9 +25,13 @@ from treadle.backends.sqlite.rules import Rules, Table, read_rules
 from treadle.backends.sqlite.statements import Statements
 from treadle.records import NewJob
 
-__all__ = ["Memo", "Reading", "Settings", "Tx"]
+__all__ = ["Memo", "Reading", "Settings", "Surprise", "Tx"]
 
 _BLOCKING = frozenset({Code.QUEUED, Code.SUSPECT, Code.RUNNING})
+
+
+class Surprise(Exception):
+    """Something is not as it nearly always is: the step is to be done again, carefully."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +51,7 @@ class Memo:
     """What the writer knows of the store without reading, as long as nobody else writes."""
 
     def __init__(self) -> None:
+        self.grants = Grants()
         self.rules: Table | None = None
         self.sequence: int | None = None
 
@@ -54,7 +60,7 @@ class Memo:
         self.rules = None
 
     def forget(self) -> None:
-        """Read everything again."""
+        """Read everything again; what is granted proves itself."""
         self.rules = None
         self.sequence = None
 
@@ -118,8 +124,10 @@ class Tx(Reading):
         "_counts",
         "_failures",
         "_numbered",
+        "careful",
         "changed",
         "earliest",
+        "grants",
         "memo",
         "must_sync",
         "ready",
@@ -132,12 +140,15 @@ class Tx(Reading):
         self, connection: sqlite3.Connection, sql: Statements, settings: Settings, memo: Memo
     ) -> None:
         super().__init__(connection, sql)
+        self.grants = memo.grants
         self._connection = connection
         self.settings = settings
         self.memo = memo
         self.ready: set[str] = set()
         self.changed: list[str] = []
         self.then: list[Callable[[], object]] = []
+        # A shortcut has failed before; take none.
+        self.careful = False
         self.must_sync = False
         self.stirred = False
         self.earliest: float | None = None
@@ -147,12 +158,18 @@ class Tx(Reading):
 
     # ------------------------------------------------------------- jobs
 
-    def run_rows(self, name: str, width: int, values: list[Any]) -> None:
-        """Carry out a statement of many rows; ``values`` are those of all rows, flat."""
-        at = 0
+    def run_rows(self, name: str, width: int, values: list[Any]) -> int:
+        """Carry out a statement of many rows; ``values`` are those of all rows, flat.
+
+        Returns:
+            How many rows it changed.
+        """
+        at = changed = 0
         for size in self.sql.sizes(len(values) // width):
-            self.execute(self.sql.rows(name, size), values[at : at + size * width])
+            done = self.execute(self.sql.rows(name, size), values[at : at + size * width])
+            changed += done.rowcount
             at += size * width
+        return changed
 
     def save_facts(self, row: Row, facts: Facts) -> None:
         """Keep the facts; the flag is kept with the next :meth:`save`."""
