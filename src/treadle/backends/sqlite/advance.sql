@@ -3,10 +3,13 @@
 -- The earliest instant of everything that has a time, in the order of ``Horizon``.
 -- name: horizon
 SELECT
-  (SELECT min(due) FROM treadle_job WHERE state = 1),
-  (SELECT min(until) FROM treadle_job WHERE until IS NOT NULL),
-  (SELECT min(expires) FROM treadle_job WHERE expires IS NOT NULL AND state <> 3),
-  (SELECT min(keep_until) FROM treadle_job WHERE keep_until IS NOT NULL),
+  (SELECT min(due) FROM treadle_job INDEXED BY treadle_job_due WHERE state = 1),
+  (SELECT min(until) FROM treadle_job INDEXED BY treadle_job_until
+    WHERE until IS NOT NULL),
+  (SELECT min(expires) FROM treadle_job INDEXED BY treadle_job_expires
+    WHERE expires IS NOT NULL AND state <> 3),
+  (SELECT min(keep_until) FROM treadle_job INDEXED BY treadle_job_keep
+    WHERE keep_until IS NOT NULL),
   (SELECT min(until) FROM treadle_gone),
   (SELECT min(until) FROM treadle_session),
   (SELECT min(until) FROM treadle_unique WHERE until IS NOT NULL),
@@ -20,23 +23,23 @@ SELECT
 SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
   expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
   line_rank, key, flow, failed_task
-FROM treadle_job WHERE state = 1 AND due <= ? ORDER BY due, seq LIMIT ?;
+FROM treadle_job INDEXED BY treadle_job_due WHERE state = 1 AND due <= ? ORDER BY due, seq LIMIT ?;
 
 -- name: lapsed
 SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
   expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
   line_rank, key, flow, failed_task
-FROM treadle_job WHERE until IS NOT NULL AND until <= ? ORDER BY until, seq LIMIT ?;
+FROM treadle_job INDEXED BY treadle_job_until WHERE until IS NOT NULL AND until <= ? ORDER BY until, seq LIMIT ?;
 
 -- name: expired
 SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
   expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
   line_rank, key, flow, failed_task
-FROM treadle_job WHERE expires IS NOT NULL AND state <> 3 AND expires <= ?
+FROM treadle_job INDEXED BY treadle_job_expires WHERE expires IS NOT NULL AND state <> 3 AND expires <= ?
 ORDER BY expires, seq LIMIT ?;
 
 -- name: outdated
-SELECT seq, queue, state, failed_task FROM treadle_job
+SELECT seq, queue, state, failed_task FROM treadle_job INDEXED BY treadle_job_keep
 WHERE keep_until IS NOT NULL AND keep_until <= ? ORDER BY keep_until LIMIT ?;
 
 -- name: bury_many

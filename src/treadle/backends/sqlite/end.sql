@@ -1,10 +1,11 @@
 -- Statements that end attempts and jobs.
 
+-- The plus keeps the planner from looking through all running jobs.
 -- name: succeed
 UPDATE treadle_job SET state = 4, finished = ?1, until = NULL, expires = NULL,
   keep_until = ?1 + keep, version = version + 1, flags = flags & ?2, ended_fence = fence,
   ended_nonce = nonce
-WHERE seq IN (SELECT value FROM json_each(?3)) AND state = 3 AND nonce = ?4 AND NOT flags & ?5;
+WHERE seq IN (SELECT value FROM json_each(?3)) AND +state = 3 AND nonce = ?4 AND NOT flags & ?5;
 
 -- name: save_results
 INSERT INTO treadle_result (seq, data) VALUES /*rows*/ (?, ?);

@@ -46,9 +46,6 @@ SELECT min(rank) FROM treadle_job WHERE state = ? AND queue = ? AND rank > ?;
 -- name: waits_for
 SELECT job FROM treadle_after WHERE seq = ?;
 
--- name: version_of
-SELECT version FROM treadle_job WHERE id = ?;
-
 -- name: counts
 SELECT state, queue, n FROM treadle_count WHERE queue > '';
 
