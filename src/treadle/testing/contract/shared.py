@@ -133,6 +133,14 @@ class SharedContract(Contract):
         await self.granted(store, hold())
         assert not await store.backend.renew(permit)
 
+    async def test_a_lapsed_permit_cannot_be_renewed(
+        self, store: Driver, clock: ManualClock
+    ) -> None:
+        """Shared: False when it has lapsed, also when nobody wanted it meanwhile."""
+        permit = await self.granted(store, hold())
+        clock.advance(31)
+        assert not await store.backend.renew(permit)
+
     async def test_a_released_permit_cannot_be_renewed(self, store: Driver) -> None:
         """Shared: ``renew`` is False when it has lapsed."""
         permit = await self.granted(store, hold())
