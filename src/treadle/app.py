@@ -339,7 +339,12 @@ class Treadle:
         await self.aclose()
 
     def __enter__(self) -> Self:
-        return self.core.call(self.aopen, "Treadle.__enter__", "app.aopen")
+        refuse_in_loop("Treadle.__enter__", "app.aopen")
+        try:
+            return self.core.call(self.aopen, "Treadle.__enter__", "app.aopen")
+        except BaseException:
+            self.close()  # nobody else will: there is no exit without an entry
+            raise
 
     def __exit__(
         self,

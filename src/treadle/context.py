@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from treadle.job import Job
     from treadle.task import Task
 
-__all__ = ["CONTEXT", "CURRENT", "Context", "Speaker", "current"]
+__all__ = ["CONTEXT", "CURRENT", "Attempting", "Context", "Speaker", "current"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -308,8 +308,41 @@ class _ContextMark(Injected):
 CONTEXT: Context = cast("Context", _ContextMark())
 """The default of a parameter that wants the :class:`Context`: ``ctx: Context = CONTEXT``."""
 
-CURRENT: ContextVar[Context | None] = ContextVar("treadle.context", default=None)
-"""The context of the attempt that runs here. Set around the program of a job."""
+class Attempting:
+    """An attempt that may be asked for its context, which most never are."""
+
+    __slots__ = ("_context", "_facts")
+
+    def __init__(self, *facts: Any) -> None:
+        # core, task, lease, headers, channel, deadline: what makes the context.
+        self._facts = facts
+        self._context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """The one context of this attempt, made when it is first asked for."""
+        if self._context is None:
+            core, task, lease, headers, channel, deadline = self._facts
+            if deadline is not None:
+                deadline += core.clock.now() - core.clock.monotonic()
+            self._context = Context(
+                core=core,
+                task=task,
+                lease=lease,
+                headers=headers,
+                channel=channel,
+                deadline=deadline,
+            )
+        return self._context
+
+    @property
+    def follow_ups(self) -> tuple[NewJob, ...]:
+        """The jobs that it asked for."""
+        return () if self._context is None else tuple(self._context.follow_ups)
+
+
+CURRENT: ContextVar[Attempting | None] = ContextVar("treadle.context", default=None)
+"""The attempt that runs here. Set around the program of a job."""
 
 
 def current() -> Context:
@@ -318,10 +351,10 @@ def current() -> Context:
     Raises:
         NotOpen: no job runs here.
     """
-    ctx = CURRENT.get()
-    if ctx is None:
+    attempting = CURRENT.get()
+    if attempting is None:
         raise NotOpen(
             "no job runs here: treadle.current() works in a task and in what it calls; "
             "a plain call of a task has no context"
         )
-    return ctx
+    return attempting.context

@@ -362,6 +362,16 @@ FOR_CALLS: dict[str, Reader] = {
 """What can be set for one call."""
 
 
+def _never_starts(options: TaskOptions) -> bool:
+    match options.due, options.expires:
+        case In(due), In(expires):
+            return due >= expires
+        case At(due), At(expires):
+            return due >= expires
+        case _:
+            return False
+
+
 def check_together(facts: Facts, given: Mapping[str, Any], options: TaskOptions) -> None:
     """Refuse options that exclude each other.
 
@@ -375,6 +385,8 @@ def check_together(facts: Facts, given: Mapping[str, Any], options: TaskOptions)
 
     if given.get("delay") is not None and given.get("run_at") is not None:
         raise clash("run_at", "delay= and run_at= both say when to start; give one of them")
+    if _never_starts(options):
+        raise clash("expires", "it would expire before its delay is over, and never start")
     retries = options.retry.max if options.call_retries is None else options.call_retries
     if options.at_most_once and retries != 0:
         raise clash(

@@ -104,6 +104,11 @@ class Outbox:
         finally:
             self._go_on()
 
+    async def idle(self) -> None:
+        """Return when all that was put has been answered."""
+        while self._sender is not None and not self._sender.done():
+            await asyncio.wait({self._sender})
+
     def _go_on(self) -> None:
         if self._waiting:
             self._sender = asyncio.get_running_loop().create_task(self._send())

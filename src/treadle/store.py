@@ -97,8 +97,7 @@ class Store:
             repeats = Repeats(
                 backend, clock=self._clock, chance=self._ids.chance, patience=self._patience
             )
-            box = self._loops.setdefault(loop, Outbox(repeats))
-            self._latest = (weakref.ref(loop), box)
+            self._loops.setdefault(loop, Outbox(repeats))
         return self.backend()
 
     @property
@@ -108,7 +107,10 @@ class Store:
         latest = self._latest
         if latest is not None and latest[0]() is loop:
             return latest[1]
-        return self._loops.get(loop)
+        box = self._loops.get(loop)
+        if box is not None:
+            self._latest = (weakref.ref(loop), box)
+        return box
 
     @property
     def is_open(self) -> bool:
@@ -118,8 +120,10 @@ class Store:
     async def aclose(self) -> None:
         """Close the client of the running loop."""
         loop = asyncio.get_running_loop()
-        if self._backend is not None and loop in self._loops:
-            del self._loops[loop]
+        box = self._loops.get(loop)
+        if self._backend is not None and box is not None:
+            await box.idle()
+            self._loops.pop(loop, None)
             self._latest = None
             await self._backend.aclose()
 

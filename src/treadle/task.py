@@ -39,6 +39,7 @@ __all__ = ["AsyncTask", "Call", "Decorator", "PlainTask", "Task", "declare", "is
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -52,6 +53,8 @@ class Registration:
         self.injected: tuple[tuple[str, Injected], ...] = injected_of(fn)
         self.hidden = frozenset(name for name, _ in self.injected)
         self.shape: Shape
+        # The task as it was declared, of which the others are copies.
+        self.declared: Task[..., Any]
         self.core: Core | None = None
 
     @functools.cached_property
@@ -127,7 +130,7 @@ class Task(Generic[P, R_co]):
             Blocking: an event loop runs here; await ``aenqueue``.
         """
         core = self._home()
-        return core.call(lambda: send(core, Call(self, args, kwargs)), "enqueue", "aenqueue")
+        return self._call(core, lambda: send(core, Call(self, args, kwargs)), "enqueue")
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """A durable job of this call. Returns when the store has accepted it.
@@ -150,7 +153,7 @@ class Task(Generic[P, R_co]):
         """
         core = self._home()
         several = self._calls(calls)
-        return core.call(lambda: send_many(core, several), "enqueue_many", "aenqueue_many")
+        return self._call(core, lambda: send_many(core, several), "enqueue_many")
 
     async def aenqueue_many(self, calls: Iterable[Any]) -> list[Job[R_co]]:
         """Jobs of many calls, pushed together.
@@ -190,6 +193,10 @@ class Task(Generic[P, R_co]):
                 )
         return calls
 
+    def _call(self, core: Core, verb: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
+        short = self.name.rpartition(".")[2]
+        return core.call(verb, f"{short}.{name}", f"{short}.a{name}")
+
     def _home(self) -> Core:
         core = self._registration.core
         if core is None:
@@ -213,7 +220,7 @@ class Task(Generic[P, R_co]):
                 f"task {self.name!r} belongs to another app already, and a task has one; for "
                 "tests, point that app elsewhere: app.override(url=…)"
             )
-        core.adopt(self)
+        core.adopt(registration.declared)
         registration.core = core
 
 
@@ -273,6 +280,7 @@ def declare(fn: Callable[..., Any], options: Mapping[str, Any], core: Core | Non
         made = AsyncTask[..., Any](registration, declared)
     else:
         made = PlainTask[..., Any](registration, declared)
+    registration.declared = made
     if core is not None:
         made.join(core)
     return made

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from treadle import JobState, Treadle, WaitTimeout
+from treadle import BackendError, JobState, Treadle, WaitTimeout
 from treadle.errors import Blocking, NotOpen
 from treadle.ports import Cancel
 from treadle.testing.clock import eventually
@@ -63,8 +63,8 @@ async def test_inside_a_loop_they_name_their_twin(memory: Treadle) -> None:
     task = memory.task(name="t")(double)
     job = await task.aenqueue(1)
     for verb, twin in (
-        (lambda: task.enqueue(1), "await aenqueue()"),
-        (lambda: task.enqueue_many([(1,)]), "await aenqueue_many()"),
+        (lambda: task.enqueue(1), "await t.aenqueue()"),
+        (lambda: task.enqueue_many([(1,)]), "await t.aenqueue_many()"),
         (lambda: memory.enqueue(task, 1), "await app.aenqueue()"),
         (memory.jobs, "await app.ajobs()"),
         (job.result, "await job.aresult()"),
@@ -195,6 +195,19 @@ def test_whoever_is_interrupted_leaves_nothing_behind() -> None:
             job.result()
         app.core.background.start = original  # type: ignore[method-assign]
         assert coroutines[0].cancelled()
+
+
+def test_an_app_that_cannot_be_opened_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Treadle("memory://")
+
+    async def refused() -> None:
+        raise BackendError("not today")
+
+    monkeypatch.setattr(app.core.backend(), "open", refused)
+    before = threading.active_count()
+    with pytest.raises(BackendError, match="not today"), app:
+        pass
+    assert threading.active_count() == before
 
 
 async def test_it_cannot_close_itself() -> None:

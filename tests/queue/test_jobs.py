@@ -254,6 +254,16 @@ class TestOptions:
         assert await again.aresult() == 3
         assert len((await app.ajobs()).records) == 1
 
+    async def test_parameters_may_have_the_names_of_options(self, app: Treadle) -> None:
+        @app.task(name="t", key="{queue}:{self_}")
+        async def work(queue: str, priority: int, key: str, task: str, self_: int, fn: int) -> str:
+            return f"{queue} {priority} {key} {task} {self_} {fn}"
+
+        named = {"priority": 1, "key": "i", "task": "t", "self_": 2, "fn": 3}
+        jobs = [await work.aenqueue("q", **named), await app.aenqueue(work, "q", **named)]  # type: ignore[arg-type]
+        await run_all(app)
+        assert [await job.aresult() for job in jobs] == ["q 1 i t 2 3"] * 2
+
     async def test_many_need_many_ids(self, memory: Treadle) -> None:
         add = declare(memory).add
         with pytest.raises(InvalidOption, match="several calls have the id 'x'"):

@@ -153,6 +153,22 @@ async def test_a_store_that_stays_away_ends_as_outcome_unknown() -> None:
     assert len(shop.pushed) < 60  # the pauses grow
 
 
+async def test_what_was_put_is_answered_before_the_end() -> None:
+    shop = Shop()
+    shop.gate.clear()
+    box = outbox(shop)
+    tasks = [asyncio.create_task(box.push([job(name)])) for name in "abc"]
+    await settle()
+    tasks[0].cancel()
+    await settle()
+    idle = asyncio.create_task(box.idle())
+    await settle()
+    assert not idle.done()
+    shop.gate.set()
+    await idle
+    assert all(task.done() for task in tasks)
+
+
 async def test_a_batch_has_a_bound() -> None:
     shop = Shop()
     shop.gate.clear()

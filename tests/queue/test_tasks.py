@@ -187,6 +187,18 @@ class TestRegistry:
         with pytest.raises(UsageError, match=r"belongs to another app.*override"):
             make().include(free)
 
+    def test_what_is_registered_is_the_task_and_not_a_copy(self) -> None:
+        module = ModuleType("elsewhere")
+        free = task(name="free")(plain)
+        vars(module).update(urgent=free.options(priority=5), free=free)
+        app = make()
+        app.include(module)
+        assert app.tasks["free"] is free
+
+    def test_two_apps_with_one_function_keep_their_own_options(self) -> None:
+        one, two = make().task(priority=1)(plain), make().task(priority=2)(plain)
+        assert (one.options.priority, two.options.priority) == (1, 2)
+
     def test_a_module_without_tasks_is_refused(self) -> None:
         with pytest.raises(InvalidOption, match="has no tasks at its top"):
             make().include("json")
@@ -336,6 +348,12 @@ class TestOptions:
         at = datetime(2030, 1, 1).astimezone()
         with pytest.raises(InvalidOption, match="delay= and run_at= both"):
             made.options(delay=3, run_at=at)
+
+    def test_a_call_that_could_never_start_is_refused(self) -> None:
+        made = make().task(expires="1m")(plain)
+        assert made.options(delay=30).options.expires is not None
+        with pytest.raises(InvalidOption, match="would expire before"):
+            made.options(delay="1h")
 
     def test_a_call_sets_the_number_of_retries_only(self) -> None:
         made = make().task(retry=Retry(3, on=OSError))(plain)
