@@ -58,6 +58,7 @@ class Attempts:
         self.running: set[Running] = set()
         self.changed = asyncio.Event()
         self._core = core
+        self._clock = core.clock
         self._places = places
         self._noticed = noticed
         self._settler = settler
@@ -78,14 +79,19 @@ class Attempts:
             self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, self._aside.verdict(lease, f"no task {lease.spec.task!r} here"))
             return
-        job.began = now = self._core.clock.monotonic()
-        timeout = task.options.timeout if lease.spec.timeout is None else lease.spec.timeout
-        deadline = None
-        if timeout is not None and timeout != math.inf:
-            deadline = now + timeout
+        job.began = self._clock.monotonic()
+        timeout, deadline = self._timeout(job, task), None
+        if timeout is not None:
+            deadline = job.began + timeout
             self._deadlines.add(job, deadline)
         call = Call(task.name, lease.spec.payload, deadline, lease)
         job.task = self._loop.create_task(self._live(job, task, call))
+
+    def _timeout(self, job: Running, task: Task[..., Any]) -> float | None:
+        asked = job.lease.spec.timeout
+        if asked is None:
+            return task.options.timeout
+        return None if asked == math.inf else asked
 
     async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:
         ended = await self._places[task.mode].run(call, job)
@@ -97,8 +103,8 @@ class Attempts:
         if job.ending is not None:
             self._give_up_on(job)
             return
-        took = self._core.clock.monotonic() - job.began
-        job.end(AttemptTimeout(f"the attempt ran longer than {took:.3g} s", timeout=took))
+        timeout = self._timeout(job, self._core.tasks[job.lease.spec.task]) or 0.0
+        job.end(AttemptTimeout(f"the attempt ran longer than {timeout:g} s", timeout=timeout))
 
     def ending(self, job: Running) -> None:
         """A job was asked to end: see that it does, whatever its code does with the request."""
@@ -115,7 +121,7 @@ class Attempts:
     def _conclude(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
         self._deadlines.discard(job)
         error = ended.error
-        if isinstance(job.ending, LeaseLost):
+        if job.ending is not None and isinstance(job.ending, LeaseLost):
             self._drop(job)
         elif error is None:
             self._judged(job, Outcome.SUCCESS, None)

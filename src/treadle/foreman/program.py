@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from treadle.context import CURRENT, Context
+from treadle.context import CURRENT, Attempting, Context
 from treadle.errors import PayloadError
 from treadle.failpoints import failpoint
 from treadle.middleware import compose
 from treadle.policies.match import AttemptInfo
 from treadle.pools.place import Call, Channel, Ended, Invoke
-from treadle.records import Lease
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -42,19 +41,14 @@ class JobProgram:
             args, kwargs = task.shape.decode(envelope.body)
         except PayloadError as error:
             return Ended(error=error, undecodable=True)
-        context = Context(
-            core=self._core,
-            task=task,
-            lease=cast("Lease", call.lease),
-            headers=envelope.headers,
-            channel=channel,
-            deadline=self._calendar(call.deadline),
+        attempting = Attempting(
+            self._core, task, call.lease, envelope.headers, channel, call.deadline
         )
-        CURRENT.set(context)  # the task of this attempt has a context of its own
+        CURRENT.set(attempting)  # the task of this attempt has a context of its own
         try:
             failpoint("run.before_handler")
             if task.injected or self._core.middleware:
-                value = await self._surrounded(task, context, args, kwargs, invoke)
+                value = await self._surrounded(task, attempting.context, args, kwargs, invoke)
             elif task.is_async:
                 value = await task.fn(*args, **kwargs)
             else:
@@ -64,7 +58,7 @@ class JobProgram:
         # its attempt and not of the foreman.
         except BaseException as error:  # noqa: BLE001
             return _raised(error, channel)
-        return _returned(task, self._core, value, context)
+        return _returned(task, self._core, value, attempting)
 
     async def _surrounded(
         self,
@@ -86,13 +80,6 @@ class JobProgram:
 
         return await compose(self._core.middleware, endpoint)(context)
 
-    def _calendar(self, deadline: float | None) -> float | None:
-        """A monotonic deadline as seconds since the epoch."""
-        if deadline is None:
-            return None
-        clock = self._core.clock
-        return clock.now() + deadline - clock.monotonic()
-
 
 def _raised(error: BaseException, channel: Channel) -> Ended:
     ending = channel.ending
@@ -108,15 +95,15 @@ def _raised(error: BaseException, channel: Channel) -> Ended:
     return Ended(error=error)
 
 
-def _returned(task: Task[..., Any], core: Core, value: Any, context: Context) -> Ended:
+def _returned(task: Task[..., Any], core: Core, value: Any, attempting: Attempting) -> Ended:
     """The success of an attempt. ``None`` is not stored: no result reads as ``None``."""
     retry = task.options.retry
     try:
         if retry.until:
-            rejected = retry.rejects(value, _info(core, context))
+            rejected = retry.rejects(value, _info(core, attempting.context))
             if rejected is not None:
                 return Ended(error=rejected)
-        follow_ups = tuple(context.follow_ups)
+        follow_ups = attempting.follow_ups
         if value is None:
             return Ended(follow_ups=follow_ups)
         sealed = core.codec.seal(task.shape.encode_result(value))

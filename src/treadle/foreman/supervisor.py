@@ -32,6 +32,9 @@ __all__ = ["Supervisor"]
 
 _log = get_logger("treadle.supervisor")
 _STEADY = 30.0
+# Starts in a row that come to nothing before it is given up: restarting does not mend a missing
+# module or a wrong URL.
+_STARTS = 5
 _LONGEST_PAUSE = 30.0
 
 
@@ -92,7 +95,7 @@ class Supervisor:
         """Run until a signal, ``Quit``, or with ``burst`` until nothing is left.
 
         Returns:
-            The exit status: 0, or 75 after ``Quit``.
+            The exit status: 0; 75 after ``Quit``; 1 when the processes do not start.
         """
         self._stop = asyncio.Event()
         self._folder = Path(tempfile.mkdtemp(prefix="treadle-"))
@@ -108,14 +111,14 @@ class Supervisor:
 
     async def _keep(self, number: int) -> None:
         """One process after another in the same place."""
-        deaths = 0
+        deaths = failed = 0
         for generation in range(sys.maxsize):
             if self._stopping:
                 return
             began = self._core.clock.monotonic()
             page = self._folder / f"{number}-{generation}"
             status = await self._child(number, page)
-            await self._report(page, status)
+            opened = await self._report(page, status)
             if status == QUIT and not self._stopping:
                 self._status = QUIT
                 self.stop("a task asked to quit")
@@ -123,6 +126,11 @@ class Supervisor:
                 return
             if status == RECYCLED:
                 continue
+            failed = 0 if opened else failed + 1
+            if failed >= _STARTS:
+                self._status = 1
+                self.stop(f"process {number + 1} does not start: exit status {status}")
+                return
             steady = self._core.clock.monotonic() - began >= _STEADY
             deaths = 1 if steady else deaths + 1
             await self._pause(number, status, deaths)
@@ -154,11 +162,11 @@ class Supervisor:
             del self._children[number]
             child.stdin.close()
 
-    async def _report(self, page: Path, status: int) -> None:
-        """Tell the store what a process held when it died."""
+    async def _report(self, page: Path, status: int) -> bool:
+        """Tell the store what a process held when it died. False when it never got as far."""
         nonce, leases = Page.take(page)
         if nonce == 0 or (status in (0, QUIT, RECYCLED) and not leases):
-            return
+            return nonce != 0
         session = Session(nonce=nonce, info=SessionInfo(name="", pid=0))
         started = [Held(token=token, started=True) for token, begun in leases if begun]
         try:
@@ -169,6 +177,7 @@ class Supervisor:
             _log.warning("death.not_reported", error=str(error), hint="its leases will lapse")
         else:
             _log.info("death.reported", held=len(leases), started=len(started))
+        return True
 
     async def _pause(self, number: int, status: int, deaths: int) -> None:
         """Say what happened, and wait longer each time. The first replacement comes at once."""

@@ -62,17 +62,18 @@ class Tally:
         """The store has answered."""
         self.unsettled -= len(ends)
         self.finished += len(ends)
+        page, ending, counts = self._page, self._ending, self.counts
         for end, answer in zip(ends, answers, strict=True):
-            if self._page is not None:
-                self._page.ended(end.token)
-            job = self._ending.pop(end.token, None) if self._ending else None
+            if page is not None:
+                page.ended(end.token)
+            job = ending.pop(end.token, None) if ending else None
             if answer is Settled.OK or answer is Settled.ALREADY:
                 name = _EVENT_OF[type(end.verdict)]
-                self.counts[name] += 1
+                counts[name] += 1
                 if job is not None:
                     self._say(name, job, end.verdict)
             else:
-                self.counts["job.lost"] += 1
+                counts["job.lost"] += 1
                 _log.warning(
                     "job.lost", job=end.token.job_id, answer=str(answer), reason="late verdict"
                 )

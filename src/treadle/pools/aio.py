@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from treadle.pools.place import Call, Channel, Ended, Program
@@ -18,10 +19,10 @@ class AsyncioPlace:
     def __init__(self, program: Program) -> None:
         self._program = program
 
-    async def run(self, call: Call, channel: Channel) -> Ended:
+    def run(self, call: Call, channel: Channel) -> Awaitable[Ended]:
         """Run a call to its end."""
         channel.started()
-        return await self._program(call, channel, _invoke)
+        return self._program(call, channel, _invoke)
 
     async def aclose(self) -> None:
         """Nothing to let go of."""

@@ -75,7 +75,7 @@ Program = Callable[[Call, Channel, Invoke], Awaitable[Ended]]
 class Place(Protocol):
     """Where calls run."""
 
-    async def run(self, call: Call, channel: Channel) -> Ended:
+    def run(self, call: Call, channel: Channel) -> Awaitable[Ended]:
         """Run a call to its end.
 
         Cancelling the awaiting task asks the code to end, in the way of the place.
