@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from treadle.ports import Feature
-from treadle.records import In, JobState, Pushed, PushStatus
+from treadle.records import In, JobState, OnConflict, Pushed, PushStatus, Unique
 from treadle.testing.contract.base import Contract, Driver, needs
 
 __all__ = ["BoundsContract"]
@@ -53,6 +53,30 @@ class BoundsContract(Contract):
         assert await store.push(store.job(queue="q", bound=3)) == [FULL]
         await store.fail(lease)
         assert await store.push(store.job(queue="q", bound=3)) == [CREATED]
+
+    @needs(Feature.UNIQUE)
+    async def test_a_unique_key_is_looked_at_first(self, store: Driver) -> None:
+        """Push: what it answers ``duplicate`` or ``rescheduled`` needs no room."""
+        holder = await store.add(queue="q", unique=Unique(key="u"))
+        for conflict, status in (
+            (OnConflict.SKIP, PushStatus.DUPLICATE),
+            (OnConflict.RESCHEDULE, PushStatus.RESCHEDULED),
+        ):
+            unique = Unique(key="u", on_conflict=conflict)
+            job = store.job(queue="q", bound=1, unique=unique, due=In(5.0))
+            assert await store.push(job) == [Pushed(status, holder)]
+
+    @needs(Feature.UNIQUE)
+    async def test_who_is_replaced_makes_room(self, store: Driver) -> None:
+        """Push: the job that ``replace`` removes does not count, if it is of that queue."""
+        inside = await store.add(queue="q", unique=Unique(key="u"))
+        outside = await store.add(queue="other", unique=Unique(key="v"))
+        jobs = [
+            store.job(queue="q", bound=1, unique=Unique(key=k, on_conflict=OnConflict.REPLACE))
+            for k in ("u", "v")
+        ]
+        assert await store.push(*jobs) == [Pushed(PushStatus.REPLACED, inside), FULL]
+        assert await store.state(outside) is JobState.QUEUED
 
     async def test_a_known_id_is_known_also_at_the_bound(self, store: Driver) -> None:
         """3.1. A repeat gets the same answer, whatever happened since."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from treadle.faults import Fault
@@ -72,6 +73,24 @@ class FindContract(Contract):
         since, until = clock.now() - 35, clock.now() - 15
         found = await store.records(since=since, until=until, oldest_first=True)
         assert [record.id for record in found] == ids[1:3]
+
+    async def test_bounds_of_time_are_included(self, store: Driver, clock: ManualClock) -> None:
+        """Find: ``since`` and ``until`` are both included."""
+        job_id = await store.add()
+        now = clock.now()
+        assert [record.id for record in await store.records(since=now, until=now)] == [job_id]
+        assert await store.records(since=now + 1e-3) == ()
+        assert await store.records(until=now - 1e-3) == ()
+
+    async def test_ids_are_paged_too(self, store: Driver) -> None:
+        """Find: ``ids`` are paged like everything else, by arrival."""
+        ids = await store.add_many(5)
+        query = Query(ids=tuple(reversed(ids)), limit=3, oldest_first=True)
+        page = await store.backend.find(query)
+        assert [record.id for record in page.records] == ids[:3]
+        assert page.cursor is not None
+        page = await store.backend.find(msgspec.structs.replace(query, cursor=page.cursor))
+        assert ([record.id for record in page.records], page.cursor) == (ids[3:], None)
 
     async def test_newest_first_by_default(self, store: Driver) -> None:
         """Query: by arrival, newest first by default."""

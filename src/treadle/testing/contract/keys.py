@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from treadle.ports import PARK_MAX, Feature
-from treadle.records import In, JobState, Keep, Lease, Spend
+from treadle.ports import PARK_MAX, QUEUE_CELL, Feature, QueueRule, Write
+from treadle.records import Hold, In, JobState, Keep, Lease, Spend
 from treadle.testing.clock import ManualClock
 from treadle.testing.contract.base import Contract, Driver, needs
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released
@@ -151,6 +152,26 @@ class KeysContract(Contract):
         await store.done(lease)
         assert await store.claimed(5) == [stays]
 
+    async def test_a_woken_job_that_leaves(self, store: Driver) -> None:
+        """Claim: what was meant for a woken job that leaves is meant for the next."""
+        lease = await store.run(key="k")
+        woken, following = await store.add_many(2, key="k")
+        await store.done(lease)
+        await store.cancel(woken)
+        assert await store.claimed(5) == [following]
+
+    @needs(Feature.SHARED)
+    async def test_a_woken_job_of_a_paused_queue(self, store: Driver) -> None:
+        """Claim: or whose queue is paused: nobody is held up by it."""
+        lease = await store.run(key="k")
+        held = await store.add(key="k", queue="paused")
+        following = await store.add(key="k", queue="open")
+        rule = msgspec.msgpack.encode(QueueRule(paused=True))
+        await store.backend.write([Write(key=QUEUE_CELL + "paused", value=rule)])
+        await store.done(lease)
+        assert await store.claimed(5) == [following]
+        assert await store.state(held) in {JobState.QUEUED, JobState.WAITING}
+
     async def test_never_more_run_than_may(self, store: Driver) -> None:
         """I8. At no instant do more than n holders of valid leases exist."""
         await store.add_many(30, key="k", key_slots=3)
@@ -184,6 +205,33 @@ class KeysContract(Contract):
             lease = await store.take(limit=5)
             granted.append(lease.spec.id)
         assert granted == ids
+
+    async def test_ordered_jobs_beside_others(self, store: Driver) -> None:
+        """Claim: beside others they count as of priority 0."""
+        lease = await store.run(key="k")
+        ordered = await store.add(key="k", ordered=True, priority=50)
+        high = await store.add(key="k", priority=5)
+        low = await store.add(key="k", priority=-5)
+        granted: list[str] = []
+        for _ in range(3):
+            await store.done(lease)
+            lease = await store.take(limit=5)
+            granted.append(lease.spec.id)
+        assert granted == [high, ordered, low]
+
+    async def test_one_that_waits_for_a_slot_keeps_its_place(self, store: Driver) -> None:
+        """Claim: ordered: not before one with a lower ``seq`` that waits for a slot."""
+        held = (Hold(key="s", slots=1),)
+        blocker = await store.run(asks=held)
+        first = await store.add(key="k", ordered=True, asks=held)
+        second = await store.add(key="k", ordered=True)
+        assert await store.claimed(5) == []
+        assert await store.claimed(5) == []
+        await store.done(blocker)
+        lease = await store.take(limit=5)
+        assert lease.spec.id == first
+        await store.done(lease)
+        assert await store.claimed(5) == [second]
 
     async def test_a_reserved_rate_keeps_the_key(self, store: Driver, clock: ManualClock) -> None:
         """Claim: a job that no rate let through at once blocks, like a retry."""

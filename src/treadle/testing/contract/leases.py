@@ -152,6 +152,21 @@ class LeasesContract(Contract):
         assert (record.state, record.cause) == (JobState.FAILED, Cause.CRASHED)
         assert await store.claimed() == []
 
+    async def test_at_most_once_does_not_go_back_with_its_session(self, store: Driver) -> None:
+        """Lapse: ``close_session`` too: ``at_most_once`` → ``failed``, cause ``crashed``."""
+        lease = await store.run(at_most_once=True)
+        await store.start(lease)
+        await store.backend.close_session(await store.session())
+        record = await store.record(lease.spec.id)
+        assert (record.state, record.cause) == (JobState.FAILED, Cause.CRASHED)
+
+    async def test_at_most_once_comes_before_a_cancel(self, store: Driver) -> None:
+        """Lapse: in order: at most once, then cancel, then started."""
+        lease = await store.run(at_most_once=True)
+        await store.cancel(lease.spec.id)
+        await store.lapse()
+        assert await store.state(lease.spec.id) is JobState.FAILED
+
     async def test_at_most_once_may_be_released_before_its_start(self, store: Driver) -> None:
         """3.7. Except when it had not started and is released on stop."""
         lease = await store.run(at_most_once=True)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from treadle.errors import InvalidOption
 from treadle.ports import QUEUE_CELL, Feature, QueueRule, Write
 from treadle.records import In, JobState
 from treadle.testing.clock import START, ManualClock
@@ -135,6 +136,13 @@ class PausesContract(Contract):
             case _:
                 await store.lapse()
         assert len(await store.claim(10)) == 1
+
+    async def test_a_cell_that_holds_no_rule(self, store: Driver) -> None:
+        """Shared: to write a ``queue:`` cell that holds no rule raises."""
+        for value in (b"no", msgspec.msgpack.encode({"paused": 1})):
+            with pytest.raises(InvalidOption, match="queue:a"):
+                await store.backend.write([Write(key=QUEUE_CELL + "a", value=value)])
+        assert await store.backend.read([QUEUE_CELL + "*"]) == {}
 
     async def test_no_place_at_all(self, store: Driver) -> None:
         """QueueRule: a bound of 0 lets nothing run."""

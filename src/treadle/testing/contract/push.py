@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from treadle.errors import InvalidOption
 from treadle.ports import Delete, Feature, Query
 from treadle.records import (
     After,
@@ -156,6 +157,19 @@ class PushContract(Contract):
         job_id = await store.add(due=due)
         assert await store.state(job_id) is JobState.QUEUED
         assert await store.claimed() == [job_id]
+
+    @pytest.mark.parametrize("queue", ["", ".", ".a", "a.", "a..b", "a b", "a/b", "é", "q" * 129])
+    async def test_a_name_that_is_none(self, store: Driver, queue: str) -> None:
+        """Names: what a queue may be called; nothing of such a push is carried out."""
+        good = store.job()
+        with pytest.raises(InvalidOption, match="queue"):
+            await store.push(good, store.job(queue=queue))
+        assert await store.records() == ()
+
+    async def test_the_longest_names(self, store: Driver) -> None:
+        """Names: letters, digits and ``_ . : -``, up to 128 of them."""
+        for queue in ("q" * 128, "A.b-c_d:9", "0"):
+            await store.add(queue=queue)
 
     @needs(Feature.AFTER)
     async def test_dependencies_may_be_named_in_any_order(self, store: Driver) -> None:

@@ -141,6 +141,15 @@ class SharedContract(Contract):
         clock.advance(31)
         assert not await store.backend.renew(permit)
 
+    async def test_a_permit_that_holds_nothing_lapses_too(
+        self, store: Driver, clock: ManualClock
+    ) -> None:
+        """Shared: a permit lapses as a whole, also one that holds nothing."""
+        permit = await self.granted(store, spend())
+        assert await store.backend.renew(permit)
+        clock.advance(31)
+        assert not await store.backend.renew(permit)
+
     async def test_a_released_permit_cannot_be_renewed(self, store: Driver) -> None:
         """Shared: ``renew`` is False when it has lapsed."""
         permit = await self.granted(store, hold())
