@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import AttemptTimeout, JobCancelled, LeaseLost
@@ -67,7 +68,13 @@ class Attempts:
         self._aside = SetAside(core, unknown_grace)
         self._patience = patience
         self._deadlines = Deadlines(core.clock, self._overran)
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        # What loop.create_task does, without its Python half, unless somebody has replaced it.
+        self._spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = (
+            partial(asyncio.Task, loop=loop)
+            if loop.get_task_factory() is None
+            else loop.create_task
+        )
 
     def start(self, lease: Lease, held_until: float, leave: Pass) -> None:
         """Begin an attempt. A job of an unknown task is set aside."""
@@ -85,7 +92,7 @@ class Attempts:
             deadline = job.began + timeout
             self._deadlines.add(job, deadline)
         call = Call(task.name, lease.spec.payload, deadline, lease)
-        job.task = self._loop.create_task(self._live(job, task, call))
+        job.task = self._spawn(self._live(job, task, call))
 
     def _timeout(self, job: Running, task: Task[..., Any]) -> float | None:
         asked = job.lease.spec.timeout

@@ -122,10 +122,10 @@ class Supervisor:
             if status == QUIT and not self._stopping:
                 self._status = QUIT
                 self.stop("a task asked to quit")
-            if self._stopping or status == 0:
+            if self._stop.is_set() or (status == 0 and self._orders.burst):
                 return
-            if status == RECYCLED:
-                continue
+            if status in (0, RECYCLED):
+                continue  # it was asked to end, by age or by somebody else
             failed = 0 if opened else failed + 1
             if failed >= _STARTS:
                 self._status = 1
