@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from treadle.backends.sqlite.address import Address
-from treadle.backends.sqlite.disk import prepare
 from treadle.backends.sqlite.statements import prefix_of, schema
 from treadle.errors import (
     BackendError,
@@ -56,11 +55,10 @@ def connect(path: str, *, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
 
 
 def install(address: Address, namespace: str) -> None:
-    """Make the file and the tables where they are missing; refuse what cannot be used.
+    """Make the tables where they are missing; refuse what cannot be used.
 
     Called inside the gate. Uses a connection of its own, closed before the writer opens its.
     """
-    prepare(address.path)
     with translate(address.path), contextlib.closing(connect(address.path)) as connection:
         _check_owner(connection, address)
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":

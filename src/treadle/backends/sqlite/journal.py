@@ -9,7 +9,7 @@ from pathlib import Path
 
 from treadle.backends.sqlite.address import Address
 from treadle.backends.sqlite.database import connect, install, meaning
-from treadle.backends.sqlite.disk import Ballast, Identity
+from treadle.backends.sqlite.disk import Ballast, Identity, prepare
 from treadle.backends.sqlite.statements import Statements
 from treadle.backends.sqlite.tx import Memo, Settings, Tx
 from treadle.errors import BackendUnavailable, NotOpen
@@ -55,6 +55,10 @@ class Journal:
         return self._connection
 
     # ------------------------------------------------------------- opening and closing
+
+    def prepare(self) -> None:
+        """Check the place, and make an empty file there when there is none."""
+        prepare(self.path)
 
     def open(self) -> None:
         """Make what is missing and connect, or see that the file is still the same."""
@@ -157,7 +161,7 @@ class Journal:
 
     def regain_space(self) -> None:
         """See whether there is space for the ballast again."""
-        if self.full and _free(self.path) >= 4 * Ballast.SIZE and self._ballast.lay():
+        if self.full and _free(self.path) >= 2 * Ballast.SIZE and self._ballast.lay():
             self.full = False
 
 

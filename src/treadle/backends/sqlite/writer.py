@@ -131,7 +131,7 @@ class Writer:
         """Carry out what is asked when the gate opens; it may have been given up till then."""
         try:
             self._enter()
-        except OSError as error:
+        except (OSError, TreadleError) as error:
             refused = self._take()
             _fail(refused, self._journal.meaning(error))
             _answer(refused)
@@ -149,18 +149,20 @@ class Writer:
         _answer(group)
 
     def _end(self) -> None:
-        if not self._journal.opened:
+        if self._gate is None:
             return
-        self._enter()
-        try:
-            self._journal.close()
-        finally:
-            self._leave()
-            if self._gate is not None:
-                self._gate.close()
+        if self._journal.opened:
+            self._enter()
+            try:
+                self._journal.close()
+            finally:
+                self._leave()
+        self._gate.close()
 
     def _enter(self) -> None:
         if self._gate is None:
+            # Before there is any file beside it.
+            self._journal.prepare()
             self._gate = self._make_gate(self._gate_is_shut)
         self._gate.enter()
 
