@@ -335,8 +335,7 @@ async def _push_until_full(backend: SqliteBackend) -> int:
     for accepted in range(0, 10_000, 10):
         try:
             await backend.push(jobs(10, payload=b"x" * 1000))
-        except BackendFull as error:
-            assert "no space" in str(error)
+        except BackendFull:
             return accepted
     pytest.fail("the disk was never full")
 
