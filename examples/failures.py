@@ -54,7 +54,8 @@ def main() -> None:
         print("as data:", error.fault.type if error.fault else "", error.cause)
 
     for attempt in jobs[0].record().attempts:
-        print(f"attempt {attempt.number}: {attempt.cause}: {attempt.fault and attempt.fault.message}")
+        message = attempt.fault.message if attempt.fault else ""
+        print(f"attempt {attempt.number}: {attempt.cause}: {message}")
 
     service_is_up = True
     for job in jobs[:2]:
