@@ -24,6 +24,7 @@ __all__ = [
     "CallOptions",
     "DeclareOptions",
     "Options",
+    "Reading",
     "TaskOptions",
     "UniqueOptions",
     "UniqueRule",
@@ -188,12 +189,12 @@ def read_options(
         reader = readers.get(name)
         if reader is None:
             raise _unknown(facts, name, tuple(readers), elsewhere=DECLARED if call else FOR_CALLS)
-        fields.update(reader(value, _Reading(facts, base, fields)))
+        fields.update(reader(value, Reading(facts, base, fields)))
     check_together(facts, given, msgspec.structs.replace(base, **fields))
     return fields
 
 
-class _Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True):
     """What a reader of one option can look at."""
 
     facts: Facts

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from treadle.backends.common.names import check_queue
 from treadle.durations import seconds, timestamp
 from treadle.errors import InvalidOption, Unsupported
-from treadle.guards import is_error_class, is_iterable, is_mapping
-from treadle.keys import key_rule
-from treadle.options import Facts, TaskOptions, UniqueRule
-from treadle.policies.limitset import LimitSet
+from treadle.guards import is_error_class, is_mapping
+from treadle.optionrules import (
+    named,
+    read_after,
+    read_key,
+    read_limits,
+    read_on_failure,
+    read_unique,
+)
+from treadle.options import Facts, Reading, TaskOptions
 from treadle.policies.retry import Retry
 from treadle.policies.timeout import Timeout
-from treadle.records import After, At, In, Keep, OnConflict, OnFailure, Scope, Unique
-
-if TYPE_CHECKING:
-    from treadle.options import _Reading
+from treadle.records import At, In, Keep
 
 __all__ = ["DECLARED", "FOR_CALLS", "check_together"]
 
 Fields = dict[str, Any]
-Reader = Callable[[Any, "_Reading"], Fields]
+Reader = Callable[[Any, Reading], Fields]
 _LATER = ("process", "ray")
 
 
-def _queue(value: Any, reading: _Reading) -> Fields:
+def _queue(value: Any, reading: Reading) -> Fields:
     if not isinstance(value, str):
         raise reading.refuse("queue", value, "the name of a queue")
     return {"queue": check_queue(value)}
@@ -40,7 +42,7 @@ def _queue(value: Any, reading: _Reading) -> Fields:
 def _whole(option: str, least: int, most: float = math.inf) -> Reader:
     """A reader of whole numbers between two bounds."""
 
-    def read(value: Any, reading: _Reading) -> Fields:
+    def read(value: Any, reading: Reading) -> Fields:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             bounds = f"from {least}" + ("" if most == math.inf else f" to {most}")
             raise reading.refuse(option, value, f"a whole number {bounds}")
@@ -50,7 +52,7 @@ def _whole(option: str, least: int, most: float = math.inf) -> Reader:
 
 
 def _flag(option: str) -> Reader:
-    def read(value: Any, reading: _Reading) -> Fields:
+    def read(value: Any, reading: Reading) -> Fields:
         if not isinstance(value, bool):
             raise reading.refuse(option, value, "True or False")
         return {option: value}
@@ -58,11 +60,11 @@ def _flag(option: str) -> Reader:
     return read
 
 
-def _retry(value: Any, _reading: _Reading) -> Fields:
+def _retry(value: Any, _reading: Reading) -> Fields:
     return {"retry": Retry.of(value)}
 
 
-def _call_retry(value: Any, reading: _Reading) -> Fields:
+def _call_retry(value: Any, reading: Reading) -> Fields:
     if value is None:
         return {"call_retries": 0}
     if isinstance(value, Retry):
@@ -78,7 +80,7 @@ def _call_retry(value: Any, reading: _Reading) -> Fields:
     return {"call_retries": Retry.of(value).max}
 
 
-def _timeout_seconds(value: Any, reading: _Reading) -> float | None:
+def _timeout_seconds(value: Any, reading: Reading) -> float | None:
     if isinstance(value, Timeout):
         if value.total is not None:
             raise InvalidOption(
@@ -93,16 +95,16 @@ def _timeout_seconds(value: Any, reading: _Reading) -> float | None:
     return Timeout.of(value).attempt
 
 
-def _timeout(value: Any, reading: _Reading) -> Fields:
+def _timeout(value: Any, reading: Reading) -> Fields:
     return {"timeout": _timeout_seconds(value, reading)}
 
 
-def _call_timeout(value: Any, reading: _Reading) -> Fields:
+def _call_timeout(value: Any, reading: Reading) -> Fields:
     limit = _timeout_seconds(value, reading)
     return {"timeout": limit, "call_timeout": math.inf if limit is None else limit}
 
 
-def _expires(value: Any, reading: _Reading) -> Fields:
+def _expires(value: Any, reading: Reading) -> Fields:
     if value is None:
         return {"expires": None}
     if isinstance(value, datetime):
@@ -113,102 +115,15 @@ def _expires(value: Any, reading: _Reading) -> Fields:
     return {"expires": In(limit)}
 
 
-def _delay(value: Any, _reading: _Reading) -> Fields:
+def _delay(value: Any, _reading: Reading) -> Fields:
     return {"due": None if value is None else In(seconds(value, "delay"))}
 
 
-def _run_at(value: Any, _reading: _Reading) -> Fields:
+def _run_at(value: Any, _reading: Reading) -> Fields:
     return {"due": None if value is None else At(timestamp(value, "run_at"))}
 
 
-def _key(value: Any, reading: _Reading) -> Fields:
-    if value is None:
-        return {"key": None}
-    facts = reading.facts
-    if value is True:
-        raise reading.refuse("key", value, "a key; name the parameters that make it")
-    rule = key_rule(value, option="key", task=facts.task, parameters=facts.parameters)
-    return {"key": rule}
-
-
-def _unique(value: Any, reading: _Reading) -> Fields:
-    facts = reading.facts
-    if value is None or value is False:
-        return {"unique": None}
-    if isinstance(value, Unique):
-        given: Mapping[str, Any] = {
-            "by": value.key,
-            "scope": value.scope,
-            "ttl": value.ttl,
-            "on_conflict": value.on_conflict,
-        }
-    elif is_mapping(value):
-        given = _named(value, "unique", ("by", "scope", "ttl", "on_conflict"), reading)
-    else:
-        given = {"by": value}
-    by = key_rule(
-        given.get("by", True), option="unique", task=facts.task, parameters=facts.parameters
-    )
-    ttl = given.get("ttl")
-    scope = given.get("scope", Scope.UNTIL_DONE if ttl is None else Scope.FOR)
-    rule = UniqueRule(
-        by=by,
-        scope=_member(Scope, scope, "unique scope", reading),
-        ttl=None if ttl is None else seconds(ttl, "unique ttl"),
-        on_conflict=_member(OnConflict, given.get("on_conflict", "skip"), "on_conflict", reading),
-    )
-    if (rule.scope is Scope.FOR) != bool(rule.ttl):
-        raise reading.refuse(
-            "unique", value, "a rule: the scope 'for' and a ttl above 0 go together"
-        )
-    return {"unique": rule}
-
-
-def _named(
-    value: Mapping[Any, Any], option: str, known: Sequence[str], reading: _Reading
-) -> Mapping[str, Any]:
-    """A mapping that has only known keys."""
-    for name in value:
-        if name not in known:
-            raise reading.refuse(option, value, f"known by its keys: {', '.join(known)}")
-    return {str(name): one for name, one in value.items()}
-
-
-def _member(kind: type[StrEnum], value: Any, option: str, reading: _Reading) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        known = ", ".join(repr(str(one)) for one in kind)
-        raise reading.refuse(option, value, f"one of {known}") from None
-
-
-def _limits(value: Any, reading: _Reading) -> Fields:
-    if value is None:
-        return {"limits": None}
-    limits = LimitSet.of(value)
-    limits.check(f"task {reading.facts.task!r}", reading.facts.parameters)
-    return {"limits": limits or None}
-
-
-def _after(value: Any, reading: _Reading) -> Fields:
-    ids: list[str] = []
-    for one in value if is_iterable(value) else (value,):
-        job_id = one if isinstance(one, str) else getattr(one, "id", None)
-        if not isinstance(job_id, str) or not job_id:
-            raise reading.refuse("after", one, "a job or the id of one")
-        ids.append(job_id)
-    before: After | None = reading.now("after")
-    on_failure = OnFailure.FAIL if before is None else before.on_failure
-    return {"after": After(ids=tuple(ids), on_failure=on_failure)}
-
-
-def _on_failure(value: Any, reading: _Reading) -> Fields:
-    what = _member(OnFailure, value, "on_failure", reading)
-    before: After | None = reading.now("after")
-    return {"after": After(ids=() if before is None else before.ids, on_failure=what)}
-
-
-def _keep(value: Any, reading: _Reading) -> Fields:
+def _keep(value: Any, reading: Reading) -> Fields:
     if isinstance(value, Keep):
         return {"keep": value}
     if not is_mapping(value):
@@ -216,17 +131,17 @@ def _keep(value: Any, reading: _Reading) -> Fields:
         return {"keep": Keep(succeeded=one, failed=one, cancelled=one)}
     times = {
         state: None if time is None else seconds(time, f"keep[{state!r}]")
-        for state, time in _named(value, "keep", Keep.__struct_fields__, reading).items()
+        for state, time in named(value, "keep", Keep.__struct_fields__, reading).items()
     }
     return {"keep": msgspec.structs.replace(reading.now("keep"), **times)}
 
 
-def _result_ttl(value: Any, reading: _Reading) -> Fields:
+def _result_ttl(value: Any, reading: Reading) -> Fields:
     time = None if value is None else seconds(value, "result_ttl")
     return {"keep": msgspec.structs.replace(reading.now("keep"), succeeded=time)}
 
 
-def _tags(value: Any, reading: _Reading) -> Fields:
+def _tags(value: Any, reading: Reading) -> Fields:
     tags = (value,) if isinstance(value, str) else tuple(value)
     for tag in tags:
         if not isinstance(tag, str) or not 0 < len(tag) <= 128:
@@ -234,7 +149,7 @@ def _tags(value: Any, reading: _Reading) -> Fields:
     return {"tags": tuple(dict.fromkeys((*reading.base.tags, *tags)))}
 
 
-def _meta(value: Any, reading: _Reading) -> Fields:
+def _meta(value: Any, reading: Reading) -> Fields:
     if not is_mapping(value) or not all(isinstance(name, str) for name in value):
         raise reading.refuse("meta", value, "a dict with texts as keys")
     # A copy: what the caller does with the dict later is not the job's business.
@@ -246,7 +161,7 @@ def _meta(value: Any, reading: _Reading) -> Fields:
 
 
 def _text(option: str) -> Reader:
-    def read(value: Any, reading: _Reading) -> Fields:
+    def read(value: Any, reading: Reading) -> Fields:
         if value is None and option == "flow":
             return {option: None}
         if not isinstance(value, str) or not 0 < len(value) <= 128:
@@ -256,23 +171,23 @@ def _text(option: str) -> Reader:
     return read
 
 
-def _bound(value: Any, reading: _Reading) -> Fields:
+def _bound(value: Any, reading: Reading) -> Fields:
     return {"bound": None} if value is None else _whole("bound", 1)(value, reading)
 
 
-def _on_full(value: Any, reading: _Reading) -> Fields:
+def _on_full(value: Any, reading: Reading) -> Fields:
     if value not in {"error", "wait"}:
         raise reading.refuse("on_full", value, "'error' or 'wait'")
     return {"waits_for_room": value == "wait"}
 
 
-def _delivery(value: Any, reading: _Reading) -> Fields:
+def _delivery(value: Any, reading: Reading) -> Fields:
     if value not in {"at_least_once", "at_most_once"}:
         raise reading.refuse("delivery", value, "'at_least_once' or 'at_most_once'")
     return {"at_most_once": value == "at_most_once"}
 
 
-def _mode(value: Any, reading: _Reading) -> Fields:
+def _mode(value: Any, reading: Reading) -> Fields:
     facts = reading.facts
     if value == "thread" and facts.is_async:
         raise InvalidOption(
@@ -300,7 +215,7 @@ def _mode(value: Any, reading: _Reading) -> Fields:
     raise reading.refuse("mode", value, "'asyncio' or 'thread'")
 
 
-def _worker(value: Any, reading: _Reading) -> Fields:
+def _worker(value: Any, reading: Reading) -> Fields:
     raise Unsupported(
         f"task {reading.facts.task!r}: worker= is not available for jobs in this version; "
         "keep state with Depends(…, scope='foreman')",
@@ -309,7 +224,7 @@ def _worker(value: Any, reading: _Reading) -> Fields:
     )
 
 
-def _errors(value: Any, reading: _Reading) -> Fields:
+def _errors(value: Any, reading: Reading) -> Fields:
     kinds: tuple[Any, ...] = (value,) if isinstance(value, type) else tuple(value)
     for kind in kinds:
         if not is_error_class(kind):
@@ -324,12 +239,12 @@ _COMMON: dict[str, Reader] = {
     "timeout": _timeout,
     "expires": _expires,
     "delay": _delay,
-    "key": _key,
+    "key": read_key,
     "key_slots": _whole("key_slots", 1),
     "ordered": _flag("ordered"),
-    "unique": _unique,
-    "limits": _limits,
-    "on_failure": _on_failure,
+    "unique": read_unique,
+    "limits": read_limits,
+    "on_failure": read_on_failure,
     "keep": _keep,
     "result_ttl": _result_ttl,
     "tags": _tags,
@@ -355,7 +270,7 @@ FOR_CALLS: dict[str, Reader] = {
     "retry": _call_retry,
     "timeout": _call_timeout,
     "run_at": _run_at,
-    "after": _after,
+    "after": read_after,
     "flow": _text("flow"),
     "id": _text("id"),
 }
