@@ -77,7 +77,7 @@ FILE = """
 
 def test_a_test_file_of_ten_lines_and_what_is_not_served(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(FILE)
-    result = pytester.runpytest_subprocess(
+    result = pytester.runpytest_inprocess(
         "-q", "-rs", "-k", "skip_leaves_the_holder or pushing_nothing", *OPTIONS
     )
     result.assert_outcomes(passed=1, skipped=14)
@@ -93,7 +93,7 @@ def test_a_file_without_make_is_told_what_to_write(pytester: pytest.Pytester) ->
             pass
         """
     )
-    result = pytester.runpytest_subprocess("-q", "-k", "pushing_nothing", *OPTIONS)
+    result = pytester.runpytest_inprocess("-q", "-k", "pushing_nothing", *OPTIONS)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*TestMine must override the fixture make*"])
 

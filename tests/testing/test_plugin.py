@@ -9,6 +9,12 @@ import pytest
 
 import treadle
 
+# Runs in this process take the modules with them that they are the first to import.
+import treadle.app
+import treadle.backends.memory
+import treadle.eager
+import treadle.foreman
+
 pytest_plugins = ("pytester",)
 
 PLUGIN = "treadle.testing.plugin"
@@ -40,6 +46,7 @@ def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     """A project with an app and its configuration."""
     monkeypatch.setenv("PYTHONPATH", f"{Path(treadle.__file__).parents[1]}:{pytester.path}")
     monkeypatch.delenv("TREADLE_URL", raising=False)
+    pytester.syspathinsert()
     pytester.makepyfile(shop=SHOP)
     pytester.makeini(
         """
@@ -57,7 +64,7 @@ def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 def passes(pytester: pytest.Pytester, source: str, number: int = 1) -> None:
     pytester.makepyfile(test_shop=source)
     load = () if INSTALLED else ("-p", PLUGIN)
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", *load)
+    result = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", *load)
     result.assert_outcomes(passed=number)
 
 
@@ -218,19 +225,21 @@ def test_who_does_not_say_which_app_is_told_how(shop: pytest.Pytester) -> None:
     shop.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     shop.makepyfile(test_shop="def test_nothing(treadle_app):\n    pass\n")
     load = () if INSTALLED else ("-p", PLUGIN)
-    result = shop.runpytest_subprocess("-q", "-p", "no:cacheprovider", *load)
+    result = shop.runpytest_inprocess("-q", "-p", "no:cacheprovider", *load)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*set treadle_app = 'package.module:app'*"])
 
 
 def test_nobody_is_affected_who_does_not_ask(shop: pytest.Pytester) -> None:
-    passes(
-        shop,
-        """
+    shop.makepyfile(
+        test_shop="""
         import sys
 
         def test_nothing_is_loaded():
             assert "treadle.app" not in sys.modules
             assert "treadle.testing.contract" not in sys.modules
-        """,
+        """
     )
+    load = () if INSTALLED else ("-p", PLUGIN)
+    result = shop.runpytest_subprocess("-q", "-p", "no:cacheprovider", *load)
+    result.assert_outcomes(passed=1)
