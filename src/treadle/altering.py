@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.errors import BackendError
 from treadle.events import Event
 from treadle.logs import get_logger
-from treadle.ports import Altered, Change, Query
+from treadle.ports import Altered, Backend, Cancel, Change, Query
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -26,10 +27,33 @@ async def alter(core: Core, query: Query, change: Change) -> Altered:
     backend = await core.ready()
     altered = await backend.alter(query, change)
     if altered.asked:
-        now = core.clock.now()
-        events = [Event(name="job.cancelling", at=now, job_id=one) for one in altered.asked]
-        try:
-            await backend.publish(events)
-        except BackendError as error:
-            _log.warning("cancel.not_announced", jobs=len(events), error=str(error))
+        await _announce(core, backend, altered.asked)
+    if altered.done and isinstance(change, Cancel) and core.bus.wanted("job.cancelled"):
+        await _tell(core, backend, altered.done)
     return altered
+
+
+async def _announce(core: Core, backend: Backend, asked: Sequence[str]) -> None:
+    now = core.clock.now()
+    try:
+        await backend.publish(
+            [Event(name="job.cancelling", at=now, job_id=job_id) for job_id in asked]
+        )
+    except BackendError as error:
+        _log.warning("cancel.not_announced", jobs=len(asked), error=str(error))
+
+
+async def _tell(core: Core, backend: Backend, ended: Sequence[str]) -> None:
+    """Tell the observers of this process of jobs that never ran: no foreman will."""
+    page = await backend.find(Query(ids=tuple(ended), limit=len(ended)))
+    for record in page.records:
+        spec = record.spec
+        core.bus.emit(
+            Event(
+                name="job.cancelled",
+                at=core.clock.now(),
+                job_id=record.id,
+                task=spec.task,
+                queue=spec.queue,
+            )
+        )

@@ -11,6 +11,7 @@ import pytest
 
 from tests.queue.conftest import run_all
 from treadle import CONTEXT, Context, Depends, InvalidOption, JobFailed, Treadle
+from treadle.testing.clock import eventually
 
 Log = list[str]
 
@@ -166,11 +167,31 @@ class TestScopes:
 
         jobs = await work.aenqueue_many([()] * 5)
         async with memory.foreman():
-            while not made:
-                await asyncio.wait({asyncio.ensure_future(jobs[0].arecord())})
+            await eventually(lambda: bool(made))
             go.set()
             await asyncio.gather(*(job.aresult(timeout=30) for job in jobs))
         assert len(made) == 1
+
+    async def test_whoever_makes_it_may_be_cancelled(self, memory: Treadle) -> None:
+        made: list[int] = []
+        go = asyncio.Event()
+
+        async def client() -> int:
+            made.append(1)
+            await go.wait()
+            return len(made)
+
+        @memory.task(name="t")
+        async def work(one: int = Depends(client, scope="foreman")) -> int:
+            return one
+
+        jobs = await work.aenqueue_many([(), ()])
+        async with memory.foreman():
+            await eventually(lambda: bool(made))
+            await jobs[0].acancel()
+            assert (await jobs[0].await_for(timeout=30)).state == "cancelled"
+            go.set()
+            assert await jobs[1].aresult(timeout=30) == 2
 
     async def test_one_that_fails_is_tried_again_by_the_next_job(self, memory: Treadle) -> None:
         attempts: list[int] = []

@@ -14,6 +14,7 @@ import pytest
 from tests.queue.conftest import run_all
 from treadle import (
     CONTEXT,
+    BackendUnavailable,
     Context,
     DuplicateJob,
     Fail,
@@ -156,6 +157,18 @@ class TestResults:
             await job.aresult()
         with pytest.raises(JobNotFound):
             await job.arecord()
+
+    async def test_how_a_job_ended_is_known_when_it_is_not_kept(self, app: Treadle) -> None:
+        tasks = declare(app)
+        failed = await tasks.fail.options(keep=0).aenqueue(known=True)
+        cancelled = await tasks.add.options(keep=0, delay=60).aenqueue(1)
+        await cancelled.acancel()
+        await run_all(app)
+        with pytest.raises(JobFailed, match="no longer kept"):
+            await failed.aresult()
+        with pytest.raises(JobCancelled):
+            await cancelled.aresult()
+        assert await failed.astate() is JobState.FAILED
 
     async def test_a_job_is_found_again_by_its_id(self, app: Treadle) -> None:
         tasks = declare(app)
@@ -483,6 +496,27 @@ class TestChanges:
             await started.wait()
             assert await job.acancel() is True
             assert (await job.await_for(timeout=30)).state is JobState.CANCELLED
+
+    async def test_a_cancel_that_cannot_be_announced_counts(
+        self, memory: Treadle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        started = asyncio.Event()
+
+        @memory.task(name="t")
+        async def endless() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        async def publish(events: Any) -> None:
+            raise BackendUnavailable("no events today")
+
+        job = await endless.aenqueue()
+        async with memory.foreman(grace=0):
+            await started.wait()
+            monkeypatch.setattr(memory.core.backend(), "publish", publish)
+            assert await job.acancel() is True
+        assert "cancel.not_announced" in caplog.text
+        assert (await job.arecord()).cancel_asked or await job.astate() is JobState.CANCELLED
 
     async def test_a_failed_job_is_run_again(self, app: Treadle) -> None:
         tasks = declare(app)

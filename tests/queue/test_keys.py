@@ -124,5 +124,5 @@ class TestNames:
 
     @pytest.mark.parametrize("value", [3, [], None])
     def test_what_is_no_key_is_refused(self, value: Any) -> None:
-        with pytest.raises(InvalidOption, match="a template such as 'user:{user_id}'"):
+        with pytest.raises(InvalidOption, match=r"a template such as 'user:{user_id}'"):
             key(value)

@@ -165,6 +165,15 @@ class TestEvents:
         await task.aenqueue()
         assert [event.job_id for event in heard] == [job.id]
 
+    async def test_a_job_that_is_cancelled_before_it_runs_is_told_too(self, app: Treadle) -> None:
+        heard: list[Event] = []
+        app.on("job.cancelled", heard.append, task="t")
+        task = app.task(name="t", queue="mail")(lambda: None)
+        job = await task.aenqueue()
+        await job.acancel()
+        await job.acancel()
+        assert [(event.job_id, event.queue) for event in heard] == [(job.id, "mail")]
+
     def test_a_pattern_without_an_event_is_refused(self) -> None:
         with pytest.raises(InvalidOption, match=r"no event matches 'job.faild'.*job\.failed"):
             Bus().on("job.faild", print)
