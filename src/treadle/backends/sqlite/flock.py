@@ -6,9 +6,9 @@ did 12,000 jobs while another did one. ``flock`` queues the waiters, so each has
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
+from functools import partial
 
 from treadle.clock import Clock
 
@@ -22,10 +22,17 @@ class FileGate:
         path: the lock file, made when it is missing.
         clock: measures the waiting; the machine's, because it is about other processes.
         waiting: called whenever :meth:`enter` has to wait, for who watches over it.
+
+    Raises:
+        ImportError: this system has no such locks.
     """
 
     def __init__(self, path: str, clock: Clock, waiting: Callable[[], object]) -> None:
+        from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._flock = partial(flock, self._file)
+        self._take, self._try, self._free = LOCK_EX, LOCK_EX | LOCK_NB, LOCK_UN
         self._clock = clock
         self._waiting = waiting
         self._since: float | None = None
@@ -34,19 +41,19 @@ class FileGate:
     def enter(self) -> None:
         """Wait for the turn, for as long as it takes."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._flock(self._try)
         except BlockingIOError:
             self._since = self._clock.monotonic()
             self._waiting()
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX)
+                self._flock(self._take)
             finally:
                 self._since = None
         os.pwrite(self._file, self._name, 0)
 
     def leave(self) -> None:
         """Let the next one in."""
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._flock(self._free)
 
     def waited(self) -> float:
         """Seconds that :meth:`enter` has been waiting; 0 when it is not."""

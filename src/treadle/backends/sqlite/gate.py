@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from treadle.backends.sqlite.flock import FileGate
 from treadle.clock import Clock
 
 __all__ = ["Gate", "NoGate", "gate_of"]
@@ -58,7 +59,6 @@ class NoGate:
 def gate_of(path: str, clock: Clock, waiting: Callable[[], object]) -> Gate:
     """The gate that this machine can have."""
     try:
-        from treadle.backends.sqlite.flock import FileGate
+        return FileGate(path, clock, waiting)
     except ImportError:
         return NoGate()
-    return FileGate(path, clock, waiting)
