@@ -19,7 +19,6 @@ from treadle.ports import Claim, Settlement
 from treadle.records import JobState, NewJob, PushStatus, SessionInfo, Settled
 from treadle.verdicts import Done
 
-
 # Chosen where there is what they need; others take their place here.
 NOT_HERE = {"treadle.__main__", "treadle.backends.sqlite.flock"}
 
