@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,9 @@ from treadle.clock import SystemClock
 from treadle.config import Settings, load
 from treadle.core import Core
 from treadle.errors import InvalidOption
-from treadle.foreman.foreman import Foreman
+
+if TYPE_CHECKING:
+    from treadle.foreman.foreman import Foreman
 
 __all__: list[str] = []
 

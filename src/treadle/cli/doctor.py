@@ -17,12 +17,12 @@ from treadle.errors import TreadleError
 
 __all__: list[str] = []
 
+_STYLES = {Level.OK: "", Level.WARN: "yellow", Level.FAIL: "red"}
+
 
 @root.command()
 def doctor(
-    where: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="The store; as --url.")
-    ] = None,
+    where: Annotated[str | None, typer.Argument(metavar="URL", help="The store; as --url.")] = None,
     url: Url = None,
     app: AppOption = None,
     json: Json = False,
@@ -43,8 +43,8 @@ def doctor(
     if json:
         out.data({"well": status == 0, "findings": findings})
     for one in findings:
-        out.text(f"{one.level:4}  {one.check}: {one.says}")
+        out.text(f"{one.level:4}  {one.check}: {one.says}", style=_STYLES[one.level])
         if one.action:
-            out.text(f"→ {one.action}", indent=6)
+            out.line(f"      → {one.action}")
     if status:
         raise typer.Exit(status)

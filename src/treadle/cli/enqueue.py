@@ -31,9 +31,9 @@ def enqueue(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[APP] TASK [ARGUMENT]...",
-            help="The app, the task, and its arguments: JSON or plain text, by position or as "
-            "name=value.",
+            metavar="APP TASK ARGUMENT",
+            help="The app (unless configured), the task, its arguments: JSON or text, in order or "
+            "as name=value.",
         ),
     ],
     kwargs: Annotated[

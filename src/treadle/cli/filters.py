@@ -32,7 +32,7 @@ __all__ = [
     "found",
 ]
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids of jobs.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Ids of jobs.")]
 State = Annotated[
     list[str] | None,
     typer.Option("--state", "-s", metavar="STATE", help="In this state; can be given again."),

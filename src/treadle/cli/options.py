@@ -19,7 +19,7 @@ Url = Annotated[
 App = Annotated[
     str | None,
     typer.Argument(
-        metavar="[APP]",
+        metavar="APP",
         help="The app, as module:attribute or path/to/file.py:attribute. "
         "May be left out when configured (app = ... in treadle.toml, TREADLE_APP).",
     ),

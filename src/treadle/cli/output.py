@@ -62,14 +62,12 @@ class Output:
         else:
             sys.stdout.write(clean(text) + "\n")
 
-    def text(self, text: object, *, indent: int = 0) -> None:
+    def text(self, text: object, style: str = "") -> None:
         """A paragraph for people, folded at the width of a terminal."""
-        if self.lively and not self.json:
-            from rich.padding import Padding
-
-            self.console.print(Padding(Text(clean(text)), (0, 0, 0, indent)))
+        if self.lively:
+            self.console.print(Text(clean(text), style=style))
         else:
-            self.line(" " * indent + clean(text))
+            self.line(text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Rows under headings. The first column is never folded, because it holds names."""

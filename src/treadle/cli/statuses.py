@@ -6,6 +6,7 @@ from treadle.errors import (
     BackendStalled,
     BackendUnavailable,
     JobNotFound,
+    PayloadError,
     QueueFull,
     TreadleError,
     UnknownTask,
@@ -34,6 +35,7 @@ INTERRUPTED = 130
 
 _STATUSES: tuple[tuple[type[TreadleError], int], ...] = (
     (UsageError, USAGE),
+    (PayloadError, USAGE),
     (JobNotFound, NOT_FOUND),
     (UnknownTask, NOT_FOUND),
     (BackendUnavailable, UNAVAILABLE),

@@ -84,9 +84,11 @@ def _check(core: Core) -> None:
     file = sqlite_file(url)
     if file is not None and not file.exists():
         origin = core.settings.sources.get("url", "the default; nothing else is configured")
+        near = sorted(one.name for one in Path.cwd().glob("*.db"))
+        hint = f"; --url sqlite:///{near[0]} would be the file that is here" if near else ""
         raise InvalidOption(
             f"there is no store at {file} ({mask(url)}, from {origin}). It is made when an app "
-            "first uses it; give its --url or --app, or set TREADLE_URL",
+            f"first uses it; give its --url or --app, or set TREADLE_URL{hint}",
             option="url",
             value=url,
         )

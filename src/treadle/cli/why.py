@@ -48,7 +48,7 @@ def why(
         until = f" ({local(one.until)})" if one.until is not None else ""
         out.text(f"{number}. {one.says}{until}")
         if one.action:
-            out.text(f"→ {_action(one, suffix)}", indent=3)
+            out.line(f"   → {_action(one, suffix)}")
 
 
 def _action(blocker: Blocker, suffix: str) -> str:
