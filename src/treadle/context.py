@@ -218,9 +218,7 @@ class Context:
             try:
                 msgspec.json.encode(value)
             except (TypeError, ValueError) as error:
-                raise NotEncodable(
-                    f"metadata {name!r} is not JSON: {error}", path=name
-                ) from error
+                raise NotEncodable(f"metadata {name!r} is not JSON: {error}", path=name) from error
         before = self._note or Note()
         self._say(msgspec.structs.replace(before, meta={**before.meta, **meta}))
 
@@ -307,6 +305,7 @@ class _ContextMark(Injected):
 
 CONTEXT: Context = cast("Context", _ContextMark())
 """The default of a parameter that wants the :class:`Context`: ``ctx: Context = CONTEXT``."""
+
 
 class Attempting:
     """An attempt that may be asked for its context, which most never are."""

@@ -116,9 +116,7 @@ class _Making:
     async def fill(self, injected: tuple[tuple[str, Injected], ...]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for name, mark in injected:
-            values[name] = (
-                await self._value(mark) if isinstance(mark, Dependency) else self._ctx
-            )
+            values[name] = await self._value(mark) if isinstance(mark, Dependency) else self._ctx
         return values
 
     async def _value(self, mark: Dependency) -> Any:

@@ -68,9 +68,7 @@ def Depends(
     fn: Callable[..., Awaitable[T]], /, *, scope: ScopeName = "job", cache: bool = True
 ) -> T: ...
 @overload
-def Depends(
-    fn: Callable[..., T], /, *, scope: ScopeName = "job", cache: bool = True
-) -> T: ...
+def Depends(fn: Callable[..., T], /, *, scope: ScopeName = "job", cache: bool = True) -> T: ...
 def Depends(  # noqa: N802
     fn: Callable[..., Any], /, *, scope: ScopeName = "job", cache: bool = True
 ) -> Any:

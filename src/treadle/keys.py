@@ -134,9 +134,7 @@ def _bounded(key: str) -> str:
     return f"{key[: _LONGEST - 33]}:{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
-def _fields(
-    text: str, where: str, option: str, parameters: Sequence[str]
-) -> frozenset[str]:
+def _fields(text: str, where: str, option: str, parameters: Sequence[str]) -> frozenset[str]:
     try:
         fields = [field for _, field, _, _ in Formatter().parse(text) if field is not None]
     except ValueError as error:

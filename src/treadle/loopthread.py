@@ -70,8 +70,7 @@ class LoopThread:
         """End the loop and its thread. Harmless when it does not run."""
         if self.is_current:
             raise NotOpen(
-                "an app cannot be closed from its own background loop; "
-                "close it where it was opened"
+                "an app cannot be closed from its own background loop; close it where it was opened"
             )
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None

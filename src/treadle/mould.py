@@ -117,16 +117,12 @@ def _fixed(name: str, options: TaskOptions) -> dict[str, Any]:
     values["retries"] = options.call_retries
     if options.after is not None and not options.after.ids:
         values["after"] = None  # only says what would become of it
-    return {
-        field: value for field, value in values.items() if value != getattr(_PLAIN, field)
-    }
+    return {field: value for field, value in values.items() if value != getattr(_PLAIN, field)}
 
 
 def _visible(fn: Any, injected: frozenset[str]) -> Signature:
     whole = signature(fn)
-    shown: list[Parameter] = [
-        one for one in whole.parameters.values() if one.name not in injected
-    ]
+    shown: list[Parameter] = [one for one in whole.parameters.values() if one.name not in injected]
     return whole.replace(parameters=shown)
 
 

@@ -164,9 +164,7 @@ class Task(Generic[P, R_co]):
         """
         return await send_many(self._home(), self._calls(calls))
 
-    def follow_up(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Job[R_co], NewJob]:
+    def follow_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Job[R_co], NewJob]:
         """A job that the end of the present attempt will push; see ``Context.enqueue``."""
         return follow_up(self._home(), Call(self, args, kwargs))
 

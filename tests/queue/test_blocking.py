@@ -140,9 +140,7 @@ def test_many_threads_block_at_once() -> None:
     with Treadle("memory://") as app:
         task = app.task(name="t")(double)
         jobs: list[Any] = []
-        threads = [
-            threading.Thread(target=lambda: jobs.append(task.enqueue(1))) for _ in range(20)
-        ]
+        threads = [threading.Thread(target=lambda: jobs.append(task.enqueue(1))) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -247,9 +247,7 @@ class TestFollowUps:
         assert headers == [{"trace": "1"}]
 
 
-async def test_the_log_carries_the_job(
-    memory: Treadle, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_log_carries_the_job(memory: Treadle, caplog: pytest.LogCaptureFixture) -> None:
     @memory.task(name="t")
     async def work(ctx: Context = CONTEXT) -> None:
         ctx.log.info("resized", width=3)

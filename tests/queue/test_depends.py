@@ -150,9 +150,7 @@ class TestScopes:
         assert log == ["closed"]
         await app.aclose()
 
-    async def test_a_value_is_made_once_for_jobs_that_start_together(
-        self, memory: Treadle
-    ) -> None:
+    async def test_a_value_is_made_once_for_jobs_that_start_together(self, memory: Treadle) -> None:
         made: list[object] = []
         go = asyncio.Event()
 
@@ -233,9 +231,7 @@ class TestErrors:
                 log.append("session closed")
 
         @app.task(name="t")
-        def work(
-            fail: bool, tx: str = Depends(transaction), s: str = Depends(session)
-        ) -> None:
+        def work(fail: bool, tx: str = Depends(transaction), s: str = Depends(session)) -> None:
             if fail:
                 raise ValueError("no")
 

@@ -370,9 +370,7 @@ class TestUnique:
         assert (second.id, second.created) == (first.id, False)
         assert await first.astate() is JobState.SCHEDULED
 
-    async def test_one_duplicate_among_many_says_which_were_accepted(
-        self, memory: Treadle
-    ) -> None:
+    async def test_one_duplicate_among_many_says_which_were_accepted(self, memory: Treadle) -> None:
         @memory.task(name="t", unique={"by": "{n}", "on_conflict": "error"})
         async def once(n: int) -> None: ...
 

@@ -376,9 +376,7 @@ class TestOptions:
         rule = Unique(key="only:{a}", scope=Scope.FOR, ttl=60)
         options = make().task(unique=rule)(plain).options
         assert options.unique is not None
-        assert options.unique.of({"a": 1, "b": 2}) == Unique(
-            key="only:1", scope=Scope.FOR, ttl=60
-        )
+        assert options.unique.of({"a": 1, "b": 2}) == Unique(key="only:1", scope=Scope.FOR, ttl=60)
 
 
 class TestCalls:
