@@ -1,10 +1,11 @@
-"""``treadle enqueue``: words become typed arguments, options become options, results are printed."""
+"""``treadle enqueue``: words become typed arguments, options go with the job, results come back."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
+
 from tests.cli.shell import Shell
 
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.cli.shell import Shell
 
+from tests.cli.shell import Shell
 from treadle.records import NewJob
 
 KEYS = {

@@ -90,6 +90,8 @@ def _ended(record: JobRecord, now: float) -> Blocker:
         says += f", cause {record.cause}"
     if record.fault is not None:
         says += f" ({record.fault.type}: {record.fault.message})".replace(": )", ")")
+    if record.reason.startswith("after:"):
+        says += f", because job {record.reason.removeprefix('after:')} did not succeed"
     tries = f"{record.tries} {'try' if record.tries == 1 else 'tries'}"
     crashes = f" and {record.crashes} crash{'es' if record.crashes != 1 else ''}"
     says += f", after {tries}{crashes if record.crashes else ''}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from treadle.records import JobState
+from treadle.records import At, In, JobRecord, JobState, Spend
 from treadle.why.records import Blocker, Kind
 from treadle.why.scene import SHOWN, Scene
 
@@ -17,6 +17,8 @@ def moment(timestamp: float, now: float) -> str:
     """A time as the distance from now: ``in 5 min``, ``12 s ago``."""
     ahead = timestamp - now
     seconds = abs(ahead)
+    if ahead <= 0 and seconds < 1:
+        return "just now"
     for size, unit in ((172800.0, "days"), (7200.0, "h"), (120.0, "min")):
         if seconds >= size:
             number = f"{seconds / {'days': 86400, 'h': 3600, 'min': 60}[unit]:.0f} {unit}"
@@ -80,23 +82,39 @@ def due(scene: Scene) -> Iterator[Blocker]:
     if record.state is not JobState.SCHEDULED or record.due is None:
         return
     when = moment(record.due, scene.now)
-    if record.reason.startswith(("limit:", "rate:")):
-        name = record.reason.partition(":")[2]
-        says, kind = f"the rate {name!r} has given it a place {when}", Kind.RATE
-    elif record.reason:
+    rates = _rates_ahead(record)
+    if record.reason:
         says, kind = f"was set aside: {record.reason}; looked at again {when}", Kind.ASIDE
     elif record.tries:
-        last = record.attempts[-1] if record.attempts else None
-        after = f" after {last.cause}" if last else ""
-        if last and last.fault:
-            after += f" ({last.fault.type}: {last.fault.message})".rstrip(": ")
-        says, kind = (
-            f"attempt {record.tries + record.crashes} ended{after}; the next is {when}",
-            (Kind.RETRY),
-        )
+        says, kind = f"{_last_attempt(record)}; the next is {when}", Kind.RETRY
+    elif rates:
+        says, kind = f"the rate {' and '.join(rates)} has a place for it {when}", Kind.RATE
     else:
         says, kind = f"is scheduled for a time {when}", Kind.SCHEDULED
     yield Blocker(kind=kind, says=says, action="wait", until=record.due)
+
+
+def _last_attempt(record: JobRecord) -> str:
+    last = record.attempts[-1] if record.attempts else None
+    says = f"attempt {record.tries + record.crashes} ended"
+    if last is None:
+        return says
+    fault = f" ({last.fault.type}: {last.fault.message})" if last.fault else ""
+    return f"{says} with {last.cause}{fault}"
+
+
+def _rates_ahead(record: JobRecord) -> list[str]:
+    """The rates that put off a job, which was due before."""
+    match record.spec.due:
+        case In(seconds=seconds):
+            asked = record.created + seconds
+        case At(timestamp=asked):
+            pass
+        case None:
+            asked = record.created
+    if record.due is None or record.due <= asked:
+        return []
+    return [repr(ask.key) for ask in record.spec.asks if isinstance(ask, Spend)]
 
 
 def paused(scene: Scene) -> Iterator[Blocker]:
