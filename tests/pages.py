@@ -180,7 +180,7 @@ class Reader:
 
 def check_command(command: str) -> None:
     """Refuses a ``treadle`` command that does not exist, or has not the options it is given."""
-    from click import Context
+    from typer import Context
     from typer.main import get_command
 
     from treadle.cli import root
