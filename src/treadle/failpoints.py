@@ -31,13 +31,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 
 import msgspec
 
 from treadle.errors import InvalidOption, TreadleError, UnknownOption
+from treadle.hints import did_you_mean
 
-__all__ = ["ACTIONS", "ENVIRONMENT", "NAMES", "InjectedFault", "active", "failpoint", "watched"]
+__all__ = ["ACTIONS", "ENVIRONMENT", "NAMES", "InjectedFault", "active", "armed", "failpoint", "watched"]
 
 ENVIRONMENT = "TREADLE_FAILPOINTS"
 NAMES = (
@@ -110,6 +110,11 @@ def failpoint(name: str) -> None:
     """A point of this name. Nothing happens here unless a test arms it."""
     if _armed:
         _pass(name)
+
+
+def armed() -> bool:
+    """Whether any point may act, for those who have to work out which points they pass."""
+    return _armed
 
 
 @contextmanager
@@ -226,10 +231,9 @@ ACTIONS: Mapping[str, Callable[[_Rule], None]] = {
 def _known(name: str) -> None:
     if name in NAMES:
         return
-    near = get_close_matches(name, NAMES, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise UnknownOption(
-        f"there is no failpoint {name!r}{hint}. Known points: {', '.join(NAMES)}",
+        f"there is no failpoint {name!r}{did_you_mean(name, NAMES)}. "
+        f"Known points: {', '.join(NAMES)}",
         option=name,
         known=NAMES,
     )

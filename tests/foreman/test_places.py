@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from treadle import CONTEXT, Context, Treadle
 from treadle.clock import SystemClock
+from treadle.depends import Scopes
 from treadle.foreman import Foreman
 from treadle.pools.aio import AsyncioPlace
 from treadle.pools.place import Call, Channel, Ended, Invoke, Place
 from treadle.pools.thread import ThreadPlace
 from treadle.records import Note
+from treadle.testing import eventually
 
 
 class PicklingPlace:
@@ -24,6 +27,7 @@ class PicklingPlace:
     def __init__(self, inner: Place) -> None:
         self._inner = inner
         self.calls = 0
+        self.abandoned = 0
 
     async def run(self, call: Call, channel: Channel) -> Ended:
         self.calls += 1
@@ -58,8 +62,8 @@ def _copy(value: Any) -> Any:
 
 
 class PicklingForeman(Foreman):
-    def _make_places(self) -> dict[str, Place]:
-        return {mode: PicklingPlace(place) for mode, place in super()._make_places().items()}
+    def _make_places(self, scopes: Scopes) -> dict[str, Place]:
+        return {mode: PicklingPlace(place) for mode, place in super()._make_places(scopes).items()}
 
 
 @pytest.mark.parametrize("mode", ["asyncio", "thread"])
@@ -97,54 +101,85 @@ class Quiet:
     stopping = False
     ending: BaseException | None = None
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.has_started = asyncio.Event()
-
-    def started(self) -> None:
-        self._loop.call_soon_threadsafe(self.has_started.set)
+    def started(self) -> None: ...
 
     def note(self, note: Note) -> None: ...
 
 
-async def _call_sleeper(call: Call, channel: Channel, invoke: Invoke) -> Ended:
-    release: threading.Event = CALLS[call.name]
-    await invoke(release.wait, (), {})
-    return Ended(result=b"woken")
+class Sleeper:
+    """A plain function that says when it runs, and ends when it is let."""
 
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.entered = asyncio.Event()
+        self.release = threading.Event()
 
-CALLS: dict[str, threading.Event] = {}
+    def __call__(self) -> None:
+        self._loop.call_soon_threadsafe(self.entered.set)
+        self.release.wait()
+
+    async def program(self, call: Call, channel: Channel, invoke: Invoke) -> Ended:
+        await invoke(self, (), {})
+        return Ended(result=b"woken")
 
 
 async def test_a_thread_that_does_not_end_is_abandoned_and_replaced() -> None:
-    place = ThreadPlace(_call_sleeper, clock=SystemClock(), patience=0.01)
-    stuck = CALLS["stuck"] = threading.Event()
-    CALLS["free"] = threading.Event()
-    CALLS["free"].set()
-    channel = Quiet()
-    running = asyncio.ensure_future(place.run(Call("stuck", b""), channel))
+    stuck, free = Sleeper(), Sleeper()
+    free.release.set()
+    sleepers = {"stuck": stuck, "free": free}
+
+    async def program(call: Call, channel: Channel, invoke: Invoke) -> Ended:
+        return await sleepers[call.name].program(call, channel, invoke)
+
+    place = ThreadPlace(program, clock=SystemClock(), patience=0.01)
+    running = asyncio.ensure_future(place.run(Call("stuck", b""), Quiet()))
     assert await place.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
-    await channel.has_started.wait()
+    await stuck.entered.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert place.abandoned == 1
     assert await place.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
-    stuck.set()
+    stuck.release.set()
     await place.aclose()
 
 
 async def test_a_thread_that_ends_within_the_patience_keeps_its_result() -> None:
-    place = ThreadPlace(_call_sleeper, clock=SystemClock(), patience=60)
-    release = CALLS["late"] = threading.Event()
-    channel = Quiet()
-    running = asyncio.ensure_future(place.run(Call("late", b""), channel))
-    await channel.has_started.wait()
+    late = Sleeper()
+    place = ThreadPlace(late.program, clock=SystemClock(), patience=60)
+    running = asyncio.ensure_future(place.run(Call("late", b""), Quiet()))
+    await late.entered.wait()
     running.cancel()
-    release.set()
+    late.release.set()
     assert await running == Ended(result=b"woken")
     assert place.abandoned == 0
     await place.aclose()
+
+
+class LateQueue(SimpleQueue[Any]):
+    """Gives nothing before it is opened: a thread that is slow to come."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        self.opened.wait()
+        return super().get(block, timeout)
+
+
+async def test_work_that_no_thread_has_taken_yet_is_taken_back() -> None:
+    late = Sleeper()
+    place = ThreadPlace(late.program, clock=SystemClock(), patience=60)
+    place._work = queue = LateQueue()
+    running = asyncio.ensure_future(place.run(Call("late", b""), Quiet()))
+    await eventually(lambda: not queue.empty())
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    queue.opened.set()
+    await place.aclose()
+    assert not late.entered.is_set()
+    assert place.abandoned == 0
 
 
 async def test_the_asyncio_place_has_nothing_to_let_go_of() -> None:

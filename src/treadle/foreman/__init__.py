@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from treadle.foreman.foreman import QUIT, Foreman
+from treadle.foreman.foreman import Foreman
+from treadle.foreman.status import QUIT
 
 __all__ = ["QUIT", "Foreman"]

@@ -8,16 +8,17 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from treadle.errors import AttemptTimeout, JobCancelled, LeaseLost
+from treadle.errors import AttemptTimeout, Control, JobCancelled, LeaseLost
 from treadle.faults import capture
 from treadle.foreman.deadlines import Deadlines
-from treadle.foreman.running import Noticed, Running, Stopped
+from treadle.foreman.running import TAKEN_OVER, Noticed, Running, Stopped
 from treadle.foreman.settler import Settler
 from treadle.foreman.tally import Tally
 from treadle.logs import get_logger
 from treadle.policies.breaker import Outcome, Pass
 from treadle.policies.drive import Ended as AttemptEnd
 from treadle.policies.drive import Step, verdict
+from treadle.policies.match import leaf
 from treadle.pools.place import Call, Ended, Place
 from treadle.ports import Settlement
 from treadle.records import Cause, Lease, Renewal, Settled
@@ -38,9 +39,11 @@ class Attempts:
     Args:
         core: knows the tasks.
         places: by mode.
-        noticed: what running jobs tell.
         settler: takes the verdicts.
+        noticed: what running jobs tell.
         judged: told how each attempt ended, for the breaker and for stopping.
+        changed: set whenever an attempt has ended or a verdict was answered.
+        torn_down: whether the foreman itself is being cancelled.
         patience: seconds that code has to end once it was asked to.
     """
 
@@ -48,16 +51,19 @@ class Attempts:
         self,
         core: Core,
         places: Mapping[str, Place],
-        noticed: Noticed,
         settler: Settler,
         tally: Tally,
-        judged: Callable[[Running, Outcome, Step | None], None],
         *,
+        noticed: Noticed,
+        judged: Callable[[Running, Outcome, Step | None], None],
+        changed: asyncio.Event,
+        torn_down: Callable[[], bool],
         unknown_grace: float,
         patience: float,
     ) -> None:
         self.running: set[Running] = set()
-        self.changed = asyncio.Event()
+        self._changed = changed
+        self._torn_down = torn_down
         self._core = core
         self._clock = core.clock
         self._places = places
@@ -101,9 +107,22 @@ class Attempts:
         return None if asked == math.inf else asked
 
     async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:
-        ended = await self._places[task.mode].run(call, job)
-        if not job.settled:
-            self._conclude(job, task, ended)
+        try:
+            ended = await self._places[task.mode].run(call, job)
+            if not job.settled:
+                self._conclude(job, task, ended)
+        except asyncio.CancelledError as error:
+            # By its own code, unless everything is cancelled because the loop is torn down.
+            if job.settled or self._torn_down():
+                raise
+            self._conclude(job, task, Ended(error=error))
+        # A fault of the place or of ours. Its lease would be renewed for ever if nobody judged it.
+        except Exception as error:  # noqa: BLE001
+            _log.exception("attempt.broken", job=job.token.job_id, task=task.name)
+            if not job.settled:
+                self._deadlines.discard(job)
+                self._judged(job, Outcome.NEUTRAL, None)
+                self._put(job, Failed(fault=capture(error)))
 
     def _overran(self, job: Running) -> None:
         """The deadline has passed: of the attempt, or of its patience after it was asked to end."""
@@ -127,15 +146,15 @@ class Attempts:
 
     def _conclude(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
         self._deadlines.discard(job)
-        error = ended.error
-        if job.ending is not None and isinstance(job.ending, LeaseLost):
+        ending, error = job.ending, ended.error
+        if isinstance(ending, LeaseLost):
             self._drop(job)
         elif error is None:
             self._judged(job, Outcome.SUCCESS, None)
             self._put(job, Done(result=ended.result), ended)
-        elif isinstance(error, Stopped):
+        elif isinstance(ending, Stopped) and not isinstance(leaf(error), Control):
             self._judged(job, Outcome.NEUTRAL, None)
-            self._put(job, Released())
+            self._put(job, _given_back(job, ending))
         elif ended.undecodable:
             self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, self._aside.verdict(job.lease, str(error), error))
@@ -169,7 +188,7 @@ class Attempts:
                 note=job.latest,
             )
         )
-        self.changed.set()
+        self._changed.set()
 
     def _drop(self, job: Running) -> None:
         """The lease is gone, and with it the right to say anything of the job."""
@@ -177,29 +196,42 @@ class Attempts:
         self._judged(job, Outcome.NEUTRAL, None)
         self.running.discard(job)
         self._tally.lost(job, str(job.ending))
-        self.changed.set()
+        self._changed.set()
 
     def renewed(self, jobs: Sequence[Running], answers: Sequence[Renewal]) -> None:
         """Act on the answers to a renewal."""
         for job, answer in zip(jobs, answers, strict=True):
             if answer is Renewal.LOST:
-                job.end(LeaseLost("the lease was taken over by another foreman"))
+                job.end(LeaseLost(TAKEN_OVER.format(job.token.job_id)))
             elif answer is Renewal.CANCEL:
                 job.end(JobCancelled("the job was cancelled", job_id=job.token.job_id))
 
     def settled(self, ends: Sequence[Settlement], answers: Sequence[Settled]) -> None:
         """Take note of the answers to verdicts."""
         self._tally.settled(ends, answers)
-        self.changed.set()
+        self._changed.set()
+
+    async def until_idle(self) -> None:
+        """Return when nothing runs."""
+        while self.running:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def end_all(self) -> None:
+        """Ask everything that still runs to end; it is given back."""
+        for job in list(self.running):
+            job.end(Stopped("the foreman stopped before the attempt had ended"))
 
     def close(self) -> None:
         """Nothing runs any more."""
         self._deadlines.close()
 
-    def end_all(self) -> None:
-        """Ask everything that still runs to end; it is given back."""
-        for job in list(self.running):
-            job.end(Stopped("the foreman stops"))
+
+def _given_back(job: Running, ending: Stopped) -> Verdict:
+    """What becomes of a job that its foreman had no time to wait for."""
+    if job.lease.spec.at_most_once and job.has_started:
+        return Failed(cause=Cause.CRASHED, fault=capture(ending))
+    return Released()
 
 
 class SetAside:

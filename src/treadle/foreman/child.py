@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ def main() -> int:
     def opened(foreman: Foreman, loop: asyncio.AbstractEventLoop) -> None:
         def watch() -> None:
             pipe.read()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(lambda: loop.create_task(foreman.stop()))
+            with suppress(RuntimeError):  # it has ended meanwhile
+                loop.call_soon_threadsafe(foreman.ask_to_stop)
 
         threading.Thread(target=watch, name="treadle-parent", daemon=True).start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ from treadle.errors import BackendError
 from treadle.failpoints import failpoint
 from treadle.foreman.heartbeat import local_deadline
 from treadle.foreman.turns import Turns
+from treadle.foreman.waits import either
 from treadle.ids import Chance
 from treadle.logs import get_logger
 from treadle.ports import Backend, Claim, Claimed
@@ -41,6 +43,7 @@ class Claimer:
         lease: seconds.
         suspect_every: seconds after which a foreman that is told of waiting suspects stops
             claiming, so that it comes to hold nothing and can be given one.
+        stop: set when nothing more is to be claimed; cuts the pauses between repeats short.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Claimer:
         suspect_every: float,
         clock: Clock,
         chance: Chance,
+        stop: asyncio.Event,
     ) -> None:
         self._backend = backend
         self._session = session
@@ -63,6 +67,7 @@ class Claimer:
         self._suspect_every = suspect_every
         self._clock = clock
         self._chance = chance
+        self._stop = stop
         self._request = 0
         self._failures = 0
         self._suspects_since: float | None = None
@@ -109,17 +114,23 @@ class Claimer:
             try:
                 failpoint("claim.before_send")
                 claimed = await self._backend.claim(ask)
+                failpoint("claim.sent_no_reply")
                 failpoint("claim.after_reply")
-            except BackendError as error:
-                self._failures += 1
-                pause = self._chance.uniform(0.0, min(5.0, 0.05 * 2.0 ** min(self._failures, 16)))
-                _log.warning("claim.failed", error=str(error), again_in=round(pause, 3))
-                await self._clock.sleep(pause)
-                if self._clock.monotonic() + pause >= until:
+            except (BackendError, ConnectionError) as error:
+                pause = await self._rest(error)
+                if self._stop.is_set() or self._clock.monotonic() + pause >= until:
                     return None
             else:
                 self._failures = 0
                 return claimed
+
+    async def _rest(self, error: Exception) -> float:
+        """Wait longer with each failure in a row, or until a stop; how long it was to be."""
+        self._failures += 1
+        pause = self._chance.uniform(0.0, min(5.0, 0.05 * 2.0 ** min(self._failures, 16)))
+        _log.warning("claim.failed", error=repr(error), again_in=round(pause, 3))
+        await either(self._clock.sleep(pause), self._stop.wait())
+        return pause
 
     def _remember(self, claimed: Claimed) -> None:
         self._next_due = claimed.next_due
@@ -138,6 +149,6 @@ class Claimer:
             patience = min(patience, self._suspect_every)
         try:
             await self._backend.wait(self._turns.names, patience, self._exclude)
-        except BackendError as error:
-            _log.warning("wait.failed", error=str(error))
+        except (BackendError, ConnectionError) as error:
+            _log.warning("wait.failed", error=repr(error))
             await self._clock.sleep(self._chance.uniform(0.0, 1.0))

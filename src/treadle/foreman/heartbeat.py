@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 
 from treadle.clock import Clock
-from treadle.errors import BackendError, JobCancelled, LeaseLost
+from treadle.errors import JobCancelled, LeaseLost
 from treadle.failpoints import failpoint
-from treadle.foreman.running import Running
+from treadle.foreman.running import TAKEN_OVER, Running
 from treadle.foreman.watchdog import Watchdog
 from treadle.ids import Chance
 from treadle.logs import get_logger
@@ -87,16 +88,12 @@ class Heartbeat:
 
     def _rouse(self) -> None:
         own, wake = self._own, self._wake
-        if own is not None and wake is not None and not own.is_closed():
-            own.call_soon_threadsafe(wake.set)
+        if own is not None and wake is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended just now
+                own.call_soon_threadsafe(wake.set)
 
     def _live(self) -> None:
-        try:
-            asyncio.run(self._beat())
-        # Without renewals every lease would lapse unsaid; better to say it and let the local
-        # deadlines end the jobs.
-        except Exception:  # noqa: BLE001
-            _log.exception("heartbeat.died")
+        asyncio.run(self._beat())
 
     async def _beat(self) -> None:
         self._own, self._wake = asyncio.get_running_loop(), asyncio.Event()
@@ -134,8 +131,10 @@ class Heartbeat:
         try:
             for start in range(0, max(1, len(held)), _BATCH):
                 await self._extend(held[start : start + _BATCH])
-        except BackendError as error:
-            _log.warning("extend.failed", jobs=len(held), error=str(error))
+        # Also what no store should raise: with this thread would end all renewals, and the local
+        # deadlines that are the way out when nothing can be renewed.
+        except Exception as error:  # noqa: BLE001
+            _log.warning("extend.failed", jobs=len(held), error=repr(error))
             return False
         return True
 
@@ -147,11 +146,12 @@ class Heartbeat:
             [Held(token=job.token, started=job.has_started) for job in held],
             self._lease,
         )
+        failpoint("extend.sent_no_reply")
         failpoint("extend.after_reply")
         until = local_deadline(sent, self._lease)
         for job, answer in zip(held, answers, strict=True):
             if answer is Renewal.LOST:
-                self._end(job, LeaseLost(_LOST.format(job.token.job_id)))
+                self._end(job, LeaseLost(TAKEN_OVER.format(job.token.job_id)))
                 continue
             job.held_until = until
             if answer is Renewal.CANCEL:
@@ -164,9 +164,9 @@ class Heartbeat:
                 self._end(job, LeaseLost(_LAPSED.format(job.token.job_id)))
 
     def _end(self, job: Running, reason: Exception) -> None:
-        if not self._loop.is_closed():
+        # A closed loop has ended its jobs itself.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(job.end, reason)
 
 
-_LOST = "the lease of job {} was taken over by another foreman"
 _LAPSED = "the lease of job {} could not be renewed in time"

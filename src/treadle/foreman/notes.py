@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from treadle.clock import Clock
-from treadle.errors import BackendError
 from treadle.foreman.running import Running
 from treadle.logs import get_logger
 from treadle.ports import Held, Jobs
@@ -49,28 +49,36 @@ class Notes:
         self._said: dict[Running, None] = {}
         self._sender: asyncio.Task[None] | None = None
         self._armed = False
+        self._closed = False
 
     def put(self, job: Running) -> None:
         """The job has something new to say. From any thread."""
         self._said[job] = None
-        if not self._armed and not self._loop.is_closed():
+        if not self._armed:
             self._armed = True
-            self._loop.call_soon_threadsafe(self._start)
+            # A thread that was abandoned may outlive the loop.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
-        if self._sender is None:
+        if self._sender is None and not self._closed:
             self._sender = self._loop.create_task(self._send())
 
     async def _send(self) -> None:
         while self._said:
-            jobs = [job for job in list(self._said) if not job.settled]
-            self._said.clear()
-            await self._store(jobs)
+            await self._store([job for job in self._taken() if not job.settled])
             await self._clock.sleep(self._pause)
         self._sender = None
         self._armed = False
         if self._said:  # said by a thread between the last look and now
             self._start()
+
+    def _taken(self) -> list[Running]:
+        """Those that have said something. One that speaks again meanwhile is in the next lot."""
+        jobs = list(self._said)
+        for job in jobs:
+            del self._said[job]
+        return jobs
 
     async def _store(self, jobs: list[Running]) -> None:
         held = [Held(token=job.token, started=True, note=job.latest) for job in jobs]
@@ -78,14 +86,15 @@ class Notes:
             return
         try:
             answers = await self._jobs.extend(self._session, held, self._lease)
-        except BackendError as error:
-            # The last word goes with the verdict in any case.
-            _log.warning("progress.failed", jobs=len(held), error=str(error))
+        # The last word goes with the verdict in any case.
+        except Exception as error:  # noqa: BLE001
+            _log.warning("progress.failed", jobs=len(held), error=repr(error))
         else:
             self._answered(jobs, answers)
 
     async def aclose(self) -> None:
         """Stop sending."""
+        self._closed = True
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait({self._sender})

@@ -35,19 +35,20 @@ class JobProgram:
 
     async def __call__(self, call: Call, channel: Channel, invoke: Invoke) -> Ended:
         """Run one job to its end. Never raises, except when it is torn down."""
-        task = self._core.tasks[call.name]
+        core = self._core
+        task = core.tasks[call.name]
+        bound = b"" if core.codec.plain else _bound(core, call)
         try:
-            envelope = self._core.codec.open(call.payload)
+            envelope = core.codec.open(call.payload, associated=bound)
             args, kwargs = task.shape.decode(envelope.body)
         except PayloadError as error:
             return Ended(error=error, undecodable=True)
-        attempting = Attempting(
-            self._core, task, call.lease, envelope.headers, channel, call.deadline
-        )
+        attempting = Attempting(core, task, call.lease, envelope.headers, channel, call.deadline)
         CURRENT.set(attempting)  # the task of this attempt has a context of its own
         try:
+            failpoint("claim.decoded")
             failpoint("run.before_handler")
-            if task.injected or self._core.middleware:
+            if task.injected or core.middleware:
                 value = await self._surrounded(task, attempting.context, args, kwargs, invoke)
             elif task.is_async:
                 value = await task.fn(*args, **kwargs)
@@ -58,7 +59,7 @@ class JobProgram:
         # its attempt and not of the foreman.
         except BaseException as error:  # noqa: BLE001
             return _raised(error, channel)
-        return _returned(task, self._core, value, attempting)
+        return _returned(task, core, value, attempting, bound)
 
     async def _surrounded(
         self,
@@ -81,21 +82,24 @@ class JobProgram:
         return await compose(self._core.middleware, endpoint)(context)
 
 
+def _bound(core: Core, call: Call) -> bytes:
+    """What the payloads of a durable job are bound to."""
+    return b"" if call.lease is None else core.codec.binding(call.name, call.lease.spec.id)
+
+
 def _raised(error: BaseException, channel: Channel) -> Ended:
-    ending = channel.ending
     if isinstance(error, asyncio.CancelledError):
-        if ending is not None:
-            return Ended(error=ending)
+        if channel.ending is not None:
+            return Ended(error=channel.ending)
         current = asyncio.current_task()
         if current is not None and current.cancelling():
             raise error  # the loop is being torn down
-    elif ending is not None and error is not ending:
-        ending.__context__ = error
-        return Ended(error=ending)
     return Ended(error=error)
 
 
-def _returned(task: Task[..., Any], core: Core, value: Any, attempting: Attempting) -> Ended:
+def _returned(
+    task: Task[..., Any], core: Core, value: Any, attempting: Attempting, bound: bytes
+) -> Ended:
     """The success of an attempt. ``None`` is not stored: no result reads as ``None``."""
     retry = task.options.retry
     try:
@@ -106,9 +110,10 @@ def _returned(task: Task[..., Any], core: Core, value: Any, attempting: Attempti
         follow_ups = attempting.follow_ups
         if value is None:
             return Ended(follow_ups=follow_ups)
-        sealed = core.codec.seal(task.shape.encode_result(value))
+        sealed = core.codec.seal(task.shape.encode_result(value), associated=bound)
     except PayloadError as error:
         return Ended(error=error, unsendable=True)
+    failpoint("result.serialised")
     return Ended(result=sealed, follow_ups=follow_ups)
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from treadle.policies.breaker import Pass
 from treadle.records import Lease, Note, Token
 
-__all__ = ["Running", "Stopped"]
+__all__ = ["TAKEN_OVER", "Noticed", "Running", "Stopped"]
+
+TAKEN_OVER = "the lease of job {} was taken over by another foreman"
 
 
 class Stopped(Exception):
@@ -75,9 +77,13 @@ class Running:
 class Noticed:
     """What a running job tells its foreman."""
 
-    stopping: bool = False
     # Set under a supervisor: marks the job on the shared page.
     on_started: Callable[[Running], None] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is asked to stop."""
+        return False
 
     def on_note(self, running: Running) -> None:
         """There is a new note to store."""

@@ -53,14 +53,15 @@ async def serve(
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, foreman: Foreman) -> Any:
     """Stop by signal. Where the loop cannot watch signals (Windows), by KeyboardInterrupt alone."""
-    stops: set[asyncio.Task[None]] = set()
+    # Of the signal itself: a foreman that is stopping for a reason of its own gets its grace.
+    asked = False
 
     def stop(number: int) -> None:
-        if foreman.stopping:
+        nonlocal asked
+        if asked:
             os._exit(128 + number)
-        task = loop.create_task(foreman.stop())
-        stops.add(task)
-        task.add_done_callback(stops.discard)
+        asked = True
+        foreman.ask_to_stop()
 
     watched: list[int] = []
     for number in (int(signal.SIGTERM), int(signal.SIGINT)):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 
 from treadle.clock import Clock
 from treadle.errors import BackendError
-from treadle.failpoints import failpoint
+from treadle.failpoints import armed, failpoint
 from treadle.ids import Chance
 from treadle.logs import get_logger
 from treadle.ports import Jobs, Settlement
 from treadle.records import Settled
+from treadle.verdicts import Again
 
 __all__ = ["Settler"]
 
@@ -58,6 +59,14 @@ class Settler:
         while self._sender is not None:
             await asyncio.shield(self._sender)
 
+    async def aclose(self) -> None:
+        """Give up what the store has not answered; the leases lapse, and the jobs run again."""
+        sender = self._sender
+        if sender is not None:
+            sender.cancel()
+            await asyncio.wait({sender})
+            _log.error("settle.given_up", hint="the store did not answer; these jobs run again")
+
     async def _send(self) -> None:
         try:
             while self._waiting:
@@ -71,13 +80,14 @@ class Settler:
         failures = 0
         while True:
             try:
-                failpoint("ack.before_send")
+                _pass("before_send", batch)
                 answers = await self._jobs.settle(batch)
-                failpoint("ack.after_reply")
-            except BackendError as error:
+                _pass("sent_no_reply", batch)
+                _pass("after_reply", batch)
+            except (BackendError, ConnectionError) as error:
                 failures += 1
-                pause = self._chance.uniform(0.0, min(5.0, 0.05 * 2.0**failures))
-                _log.warning("settle.failed", jobs=len(batch), error=str(error), again_in=pause)
+                pause = self._chance.uniform(0.0, min(5.0, 0.05 * 2.0 ** min(failures, 16)))
+                _log.warning("settle.failed", jobs=len(batch), error=repr(error), again_in=pause)
                 await self._clock.sleep(pause)
             # Not the store's word but a fault in it: the leases lapse and the jobs run again,
             # which is better than a foreman that settles nothing more.
@@ -86,3 +96,13 @@ class Settler:
                 return [Settled.LOST] * len(batch)
             else:
                 return answers
+
+
+def _pass(step: str, batch: Sequence[Settlement]) -> None:
+    """The failpoints of a settle: of an acknowledgement, of a retry, or both."""
+    if armed():
+        retries = sum(type(end.verdict) is Again for end in batch)
+        if retries < len(batch):
+            failpoint(f"ack.{step}")
+        if retries:
+            failpoint(f"retry.{step}")

@@ -18,9 +18,10 @@ import msgspec
 from treadle.config import foreman_settings
 from treadle.errors import BackendError
 from treadle.foreman.child import Orders
-from treadle.foreman.foreman import QUIT
 from treadle.foreman.page import Page
 from treadle.foreman.serve import RECYCLED
+from treadle.foreman.status import QUIT
+from treadle.foreman.waits import either
 from treadle.logs import get_logger
 from treadle.ports import Held
 from treadle.records import Session, SessionInfo
@@ -36,6 +37,8 @@ _STEADY = 30.0
 # module or a wrong URL.
 _STARTS = 5
 _LONGEST_PAUSE = 30.0
+# Slots of a page for each place, because a job keeps its own until its verdict is answered.
+_SLOTS = 4
 
 
 class Supervisor:
@@ -137,7 +140,7 @@ class Supervisor:
 
     async def _child(self, number: int, page: Path) -> int:
         """Start a process and wait for its end."""
-        Page.create(page, self._places)
+        Page.create(page, self._places * _SLOTS)
         name = f"{socket.gethostname()}:{os.getpid()}.{number + 1}"
         orders = msgspec.structs.replace(self._orders, page=str(page), name=name)
         child = await asyncio.create_subprocess_exec(
@@ -171,6 +174,7 @@ class Supervisor:
         started = [Held(token=token, started=True) for token, begun in leases if begun]
         try:
             backend = await self._core.ready()
+            # Two verbs: what had started is a crash, the rest goes back as if never claimed.
             await backend.extend(session, started, 0.0)
             await backend.close_session(session)
         except BackendError as error:
@@ -184,11 +188,7 @@ class Supervisor:
         pause = 0.0 if deaths == 1 else min(_LONGEST_PAUSE, 0.5 * 2.0 ** (deaths - 2))
         reason = f"signal {-status}" if status < 0 else f"exit status {status}"
         _log.error("foreman.died", number=number + 1, reason=reason, again_in=pause)
-        sleeping = asyncio.ensure_future(self._core.clock.sleep(pause))
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for wait in (sleeping, stopping):
-            wait.cancel()
+        await either(self._core.clock.sleep(pause), self._stop.wait())
 
     def stop(self, reason: str) -> None:
         """Ask all children to stop in good order; asked again, kill them."""
@@ -200,7 +200,7 @@ class Supervisor:
             self._signal(child, signal.SIGKILL if again else signal.SIGTERM)
         if not again:
             # A child that does not keep its own grace is not asked a third time.
-            asyncio.get_running_loop().call_later(self._grace * 2 + 5.0, self._kill)
+            asyncio.get_running_loop().call_later(self._grace * 2 + 15.0, self._kill)
 
     def _kill(self) -> None:
         for child in list(self._children.values()):

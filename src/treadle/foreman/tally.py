@@ -55,7 +55,8 @@ class Tally:
     def ended(self, job: Running, verdict: Verdict) -> None:
         """An attempt ended, its verdict is on the way to the store."""
         self.unsettled += 1
-        if type(verdict) is not Done or self._bus.wanted("job.succeeded"):
+        wanted = self._bus.wanted
+        if type(verdict) is not Done or wanted("job.succeeded") or wanted("job.lost"):
             self._ending[job.token] = job
 
     def settled(self, ends: Sequence[Settlement], answers: Sequence[Settled]) -> None:
@@ -82,9 +83,12 @@ class Tally:
         """A lease went away while its job ran."""
         if self._page is not None:
             self._page.ended(job.token)
+        self._lost(job.token, job, reason)
+
+    def _lost(self, token: Token, job: Running | None, reason: str) -> None:
         self.counts["job.lost"] += 1
-        _log.warning("job.lost", job=job.token.job_id, task=job.lease.spec.task, reason=reason)
-        if self._bus.wanted("job.lost"):
+        _log.warning("job.lost", job=token.job_id, fence=token.fence, reason=reason)
+        if job is not None and self._bus.wanted("job.lost"):
             self._emit("job.lost", job, {"reason": reason})
 
     def _say(self, name: str, job: Running, verdict: Verdict) -> None:

@@ -16,6 +16,9 @@ class AsyncioPlace:
     A call is ended by cancelling the task that awaits it.
     """
 
+    # What does not end when it is cancelled keeps the task that awaits it: see the foreman.
+    abandoned = 0
+
     def __init__(self, program: Program) -> None:
         self._program = program
 

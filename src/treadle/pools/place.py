@@ -75,6 +75,11 @@ Program = Callable[[Call, Channel, Invoke], Awaitable[Ended]]
 class Place(Protocol):
     """Where calls run."""
 
+    @property
+    def abandoned(self) -> int:
+        """Calls that were asked to end, did not, and were left to themselves."""
+        ...
+
     def run(self, call: Call, channel: Channel) -> Awaitable[Ended]:
         """Run a call to its end.
 

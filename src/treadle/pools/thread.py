@@ -48,21 +48,15 @@ class ThreadPlace:
 
     async def run(self, call: Call, channel: Channel) -> Ended:
         """Run a call to its end."""
+        # Before the dependencies: one that kills the process is to blame as well.
+        channel.started()
 
         async def invoke(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return await self._invoke(fn, args, kwargs, channel, call.name)
+            return await self._invoke(_Work(fn, args, kwargs), call.name)
 
         return await self._program(call, channel, invoke)
 
-    async def _invoke(
-        self,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        channel: Channel,
-        name: str,
-    ) -> Any:
-        work = _Work(fn, args, kwargs, channel)
+    async def _invoke(self, work: _Work, name: str) -> Any:
         self._hand_over(work)
         try:
             return _given(await asyncio.shield(work.future))
@@ -99,18 +93,21 @@ class ThreadPlace:
         thread = threading.current_thread()
         while (work := self._work.get()) is not None:
             work.run()
-            if work.abandoned:
-                break  # it was replaced while it ran
-            del work
             with self._lock:
+                work.over = True
+                if work.abandoned:
+                    return  # it was replaced while it ran
                 self._idle += 1
+            del work  # with what it refers to, before the next wait
         with self._lock:
             self._threads.pop(id(thread), None)
 
     def _abandon(self, work: _Work, name: str) -> None:
-        work.abandoned = True
-        self.abandoned += 1
-        if work.thread is not None:
+        with self._lock:
+            if work.over:
+                return  # at the last moment
+            work.abandoned = True
+            self.abandoned += 1
             self._threads.pop(id(work.thread), None)
         _log.error(
             "thread.abandoned",
@@ -146,25 +143,21 @@ class _Work:
     """A function call on its way through a thread."""
 
     __slots__ = (
-        "_args", "_channel", "_context", "_fn", "_kwargs", "_lock", "_loop", "_withdrawn",
-        "abandoned", "future", "thread",
+        "_args", "_context", "_fn", "_kwargs", "_lock", "_loop", "_withdrawn", "abandoned",
+        "future", "over", "thread",
     )  # fmt: skip
 
     def __init__(
-        self,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        channel: Channel,
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         self._fn, self._args, self._kwargs = fn, args, kwargs
-        self._channel = channel
         self._context = contextvars.copy_context()
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._withdrawn = False
         self.future: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
         self.thread: threading.Thread | None = None
+        self.over = False
         self.abandoned = False
 
     def withdraw(self) -> bool:
@@ -178,7 +171,6 @@ class _Work:
             if self._withdrawn:
                 return
             self.thread = threading.current_thread()
-        self._channel.started()
         try:
             value, error = self._context.run(self._fn, *self._args, **self._kwargs), None
         # Whatever a task raises, SystemExit included, is the end of its attempt and not
