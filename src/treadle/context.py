@@ -234,7 +234,9 @@ class Context:
             PayloadTooLarge: it has more than ``max_payload`` bytes.
         """
         try:
-            sealed = self._core.codec.seal(natural_encode(value))
+            codec = self._core.codec
+            bound = codec.binding(self.task_name, self.job_id)
+            sealed = codec.seal(natural_encode(value), associated=bound)
         except NotEncodable as error:
             text = f"the checkpoint cannot be stored: {error}"
             raise NotEncodable(text, path=error.path) from error
@@ -247,7 +249,9 @@ class Context:
         note = self._note or self._lease.note
         if note is None or note.checkpoint is None:
             return None
-        return natural_decode(self._core.codec.open(note.checkpoint).body)
+        codec = self._core.codec
+        bound = codec.binding(self.task_name, self.job_id)
+        return natural_decode(codec.open(note.checkpoint, associated=bound).body)
 
     def _say(self, note: Note) -> None:
         if note.checkpoint is None and self._lease.note is not None:

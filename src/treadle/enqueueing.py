@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 
 from treadle.errors import DuplicateJob, EnqueueError, InvalidOption, QueueFull, UsageError
-from treadle.events import Event
 from treadle.job import Job
 from treadle.middleware import Enqueuing, compose
 from treadle.mould import Mould, check_features
@@ -53,7 +52,7 @@ async def send(core: Core, call: Call[R]) -> Job[R]:
         job: Job[R] = await _through(core, call, mould, body)
         return job
     job_id = mould.job_id or core.ids.new()
-    new = mould.cast(job_id, core.codec.seal(body), call.args, call.kwargs)
+    new = mould.cast(job_id, mould.seal(core.codec, job_id, body), call.args, call.kwargs)
     return await _push_one(core, call, mould, new)
 
 
@@ -94,7 +93,7 @@ def follow_up(core: Core, call: Call[R]) -> tuple[Job[R], NewJob]:
     made: list[NewJob] = []
 
     async def keep(ctx: Enqueuing) -> Job[Any]:
-        payload = mould.seal(core.codec, body, ctx.headers)
+        payload = mould.seal(core.codec, ctx.job_id, body, ctx.headers)
         made.append(mould.cast(ctx.job_id, payload, call.args, call.kwargs))
         return Job(core, ctx.job_id, call.task)
 
@@ -124,7 +123,7 @@ async def _through(core: Core, call: Call[Any], mould: Mould, body: bytes) -> An
     """One call through the middleware."""
 
     async def push(ctx: Enqueuing) -> Job[Any]:
-        payload = mould.seal(core.codec, body, ctx.headers)
+        payload = mould.seal(core.codec, ctx.job_id, body, ctx.headers)
         new = mould.cast(ctx.job_id, payload, call.args, call.kwargs)
         return await _push_one(core, call, mould, new)
 
@@ -152,14 +151,14 @@ async def _push_chunk(
     core: Core, chunk: Sequence[tuple[Call[Any], bytes]], before: Sequence[Job[Any]]
 ) -> list[Job[Any]]:
     outbox = core.store.outbox or await core.outbox()
-    seal, new_id = core.codec.seal, core.ids.new
+    codec, new_id = core.codec, core.ids.new
     news: list[NewJob] = []
     for call, body in chunk:
         mould = call.task.mould
         if mould.needs:
             check_features(mould.needs, core.store.backend(), call.task.name)
         job_id = mould.job_id or new_id()
-        news.append(mould.cast(job_id, seal(body), call.args, call.kwargs))
+        news.append(mould.cast(job_id, mould.seal(codec, job_id, body), call.args, call.kwargs))
     eager = core.store.eager
     if eager is not None:
         news = list(map(eager.adapted, news))
@@ -227,16 +226,8 @@ def _answered(core: Core, call: Call[R], new: NewJob, answer: Pushed) -> Job[R]:
                 holder=answer.of,
             )
         job = Job(core, answer.of or new.id, task, created=False, duplicate_of=answer.of)
-    if job.created and core.bus.wanted("job.enqueued"):
-        core.bus.emit(
-            Event(
-                name="job.enqueued",
-                at=core.clock.now(),
-                job_id=new.id,
-                task=new.task,
-                queue=new.queue,
-            )
-        )
+    if job.created:
+        core.tell("job.enqueued", new)
     return job
 
 

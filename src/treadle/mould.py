@@ -101,13 +101,17 @@ class Mould:
         bound.apply_defaults()
         return bound.arguments
 
-    def seal(self, codec: Codec, body: bytes, headers: Mapping[str, str]) -> bytes:
-        """The payload of a job.
+    def seal(
+        self, codec: Codec, job_id: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The payload of a job, bound to it.
 
         Raises:
             PayloadTooLarge: with the headers it is over the bound.
         """
-        return codec.seal(body, headers) if headers else codec.seal(body)
+        if codec.plain:
+            return codec.seal(body, headers)
+        return codec.seal(body, headers, associated=codec.binding(self._name, job_id))
 
 
 def _fixed(name: str, options: TaskOptions) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def outcome(core: Core, job_id: str, page: Page, task: Task[..., Any] | None) ->
         raise _failure(core, record, task)
     if record.result is None:
         return None
-    body = core.codec.open(record.result).body
+    bound = core.codec.binding(record.spec.task, record.id)
+    body = core.codec.open(record.result, associated=bound).body
     task = task or core.tasks.get(record.spec.task)
     return natural_decode(body) if task is None else task.shape.decode_result(body)
 

@@ -63,9 +63,9 @@ def detail(record: JobRecord, codec: Codec) -> dict[str, Any]:
             else {"key": ask.key, "count": ask.count, "per": ask.per, "cost": ask.cost}
             for ask in record.spec.asks
         ],
-        "arguments": _opened(codec, record.spec.payload),
+        "arguments": _opened(codec, record, record.spec.payload),
         "arguments_bytes": len(record.spec.payload),
-        "result": _opened(codec, record.result) if record.result is not None else None,
+        "result": _opened(codec, record, record.result) if record.result is not None else None,
         "result_bytes": len(record.result) if record.result is not None else None,
     }
 
@@ -133,10 +133,11 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _opened(codec: Codec, sealed: bytes) -> Any:
+def _opened(codec: Codec, record: JobRecord, sealed: bytes) -> Any:
     """A payload as plain data, or ``None`` where it cannot be read without the app."""
     try:
-        return plain(read(codec.open(sealed).body))
+        bound = codec.binding(record.spec.task, record.id)
+        return plain(read(codec.open(sealed, associated=bound).body))
     except TreadleError:
         return None
 

@@ -113,7 +113,12 @@ class Codec:
         self.pickle = pickle
         self.require_signature = pickle if require_signature is None else require_signature
         self.cipher = cipher
-        self._plain = keys is None and cipher is None
+        # Nothing signs or encrypts: callers with many payloads need not ask what binds them.
+        self.plain = keys is None and cipher is None
+
+    def binding(self, task: str, job_id: str) -> bytes:
+        """What binds the payloads of a job to it, so that none can be moved to another job."""
+        return b"" if self.plain else f"{task}\0{job_id}".encode()
 
     def seal(
         self, body: bytes, headers: Mapping[str, str] | None = None, *, associated: bytes = b""
@@ -128,7 +133,7 @@ class Codec:
         Raises:
             PayloadTooLarge: more than ``max_payload`` bytes.
         """
-        if self._plain and not headers and type(body) is not Pickled:
+        if self.plain and not headers and type(body) is not Pickled:
             sealed = _BARE + body
         else:
             sealed = self._seal(body, headers or {}, associated)
@@ -149,7 +154,7 @@ class Codec:
             NewerFormat: a newer version wrote it.
             SignatureInvalid: it is forged, unsigned, or not of ``associated``.
         """
-        if self._plain and sealed[:_FIXED] == _BARE:
+        if self.plain and sealed[:_FIXED] == _BARE:
             return Envelope(FORMAT, MSGPACK, "", _NO_HEADERS, sealed[_FIXED:])
         return self._open(bytes(sealed), associated)
 
