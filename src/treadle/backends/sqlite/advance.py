@@ -52,11 +52,6 @@ class Horizon(msgspec.Struct, frozen=True, gc=False):
             for at in (self.due, self.lapse, self.expires, self.keep, self.permit, self.ticket)
         )
 
-    def next(self, now: float) -> float | None:
-        """Seconds until a job is due or a lease may lapse."""
-        times = [at for at in (self.due, self.lapse) if at is not None]
-        return max(0.0, min(times) - now) if times else None
-
     @property
     def next_change(self) -> float | None:
         """When a job changes by itself."""
@@ -172,6 +167,7 @@ def _sweep(tx: Tx, found: Horizon) -> None:
         tx.run("sweep_gone", now, 2 * _SWEEP)
     if found.session is not None and found.session <= now - 86400.0:
         tx.run("sweep_sessions", now)
+        tx.memo.sessions.clear()
     if reached(found.unique):
         tx.run("sweep_unique", now, _SWEEP)
     if reached(found.rate):

@@ -7,9 +7,11 @@ import msgspec
 from treadle.backends.common.changes import Outcome, outcome
 from treadle.backends.sqlite.ends import finish, place, remove, tell
 from treadle.backends.sqlite.find import Found, search
+from treadle.backends.sqlite.lines import line_rank
 from treadle.backends.sqlite.push import instant, move_due
-from treadle.backends.sqlite.rows import FINAL_CODE, Code, Facts, Flag, Row
+from treadle.backends.sqlite.rows import Code, Facts, Flag, Row
 from treadle.backends.sqlite.tx import Tx
+from treadle.backends.sqlite.unique import hold, holder_of
 from treadle.ports import (
     ALTER_MAX,
     Altered,
@@ -88,8 +90,8 @@ class _Change:
     def _reprioritise(self, priority: int) -> None:
         row = self.row
         row.rank = -priority
-        if row.line is not None and not row.flags & Flag.ORDERED:
-            row.line_rank = row.rank
+        if row.line is not None:
+            row.line_rank = line_rank(row.flags, row.rank)
         self.tx.save(row, row.state)
         if row.state in (Code.QUEUED, Code.SUSPECT):
             self.tx.ready.add(row.queue)
@@ -119,19 +121,14 @@ class _Change:
         return Outcome.DONE
 
     def _take_unique(self) -> bool:
-        tx, unique = self.tx, self.spec.unique
+        """Hold the unique key again, unless another job has it by now."""
+        unique = self.spec.unique
         if unique is None:
             return True
-        found = tx.one("unique_holder", unique.key)
-        if found is not None and found[0] != self.row.id:
-            holder, until = found
-            other = tx.row(holder)
-            lives = other is not None and other.state not in FINAL_CODE
-            if (until is not None and until > tx.now) or (until is None and lives):
-                return False
-        if unique.scope is Scope.FOR:
-            return True
-        tx.run("hold_unique", unique.key, self.row.id, None)
+        if holder_of(self.tx, unique, self.row.id) is not None:
+            return False
+        if unique.scope is not Scope.FOR:
+            hold(self.tx, unique, self.row.id)
         if unique.scope is Scope.UNTIL_STARTED:
             self.row.flags |= Flag.UNIQUE_START
         return True

@@ -138,9 +138,8 @@ class SqliteBackend:
         too. Only ``at_most_once`` needs to know of it afterwards, and syncs.
         """
         store = self._store
-        holder = ask.session.info.name
         return await store.write(
-            lambda tx: claim(tx, ask, store.answers, holder), durable=False, frees=True
+            lambda tx: claim(tx, ask, store.answers), durable=False, frees=True
         )
 
     async def extend(

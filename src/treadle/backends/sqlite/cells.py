@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from treadle.backends.common.names import ALL, check_queue
+from treadle.backends.sqlite.lines import wake_everywhere
 from treadle.backends.sqlite.sessions import decode_info
 from treadle.backends.sqlite.tx import Reading, Tx
 from treadle.errors import InvalidOption
@@ -94,4 +95,6 @@ def write(tx: Tx, writes: Sequence[Write]) -> bool:
         if item.key.startswith(QUEUE_CELL):
             tx.memo.forget_rules()
             tx.stirred = True
+    if tx.stirred:
+        wake_everywhere(tx)
     return True

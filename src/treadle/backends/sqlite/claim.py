@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from treadle.backends.common.names import ALL, Matcher
+from treadle.backends.common.names import Matcher
 from treadle.backends.common.turns import take_turns
 from treadle.backends.sqlite import lines
-from treadle.backends.sqlite.advance import advance, horizon
+from treadle.backends.sqlite.advance import Horizon, advance
 from treadle.backends.sqlite.members import occupied
 from treadle.backends.sqlite.rows import Code, Facts, Flag, decode_facts, decode_spec
+from treadle.backends.sqlite.sessions import presence, renew
 from treadle.backends.sqlite.tx import Tx
 from treadle.errors import LeaseLost
 from treadle.ports import PARK_MAX, Claim, Claimed
@@ -25,68 +24,41 @@ _FIRST = (-1000, 0)
 _RARE = Flag.ONCE | Flag.FACTS
 
 Answers = dict[int, tuple[int, Claimed]]
-"""The last answer by session, with its request number: what a repeat is told."""
+"""The last answer by session, with its request number: what a repeat is told.
+
+It is not stored: a session lives in one process, and when that dies nobody can repeat its claim.
+"""
 
 
-def claim(tx: Tx, ask: Claim, answers: Answers, holder: str) -> Claimed:
+def claim(tx: Tx, ask: Claim, answers: Answers) -> Claimed:
     """Lease up to ``ask.limit`` jobs."""
-    found = tx.one("session", ask.session.nonce)
-    if found is None:
+    until = presence(tx, ask.session)
+    if until is None:
         raise LeaseLost(
             f"the session {ask.session.info.name!r} is closed or unknown; open another one"
         )
-    _, until, request, answer = found
-    repeat = _repeat(tx, ask, answers, request, answer)
-    if repeat is not None:
-        return repeat
+    known = answers.get(ask.session.nonce)
+    if known is not None and ask.request <= known[0]:
+        return known[1]
     ahead = advance(tx)
-    step = _Claim(tx, ask, holder)
+    step = _Claim(tx, ask)
     leases = step.carry_out()
     claimed = Claimed(
         leases=tuple(leases),
         more=step.more,
         suspects_wait=step.suspects_wait,
-        next_due=(horizon(tx) if step.moved else ahead).next(tx.now),
+        next_due=_next_due(tx, ahead, step),
     )
-    present = tx.now + ask.lease
-    if leases:
-        granted = [(lease.token.job_id, lease.token.fence) for lease in leases]
-        answer = msgspec.msgpack.encode(granted)
-        tx.run("answered", ask.request, answer, present, ask.session.nonce)
-    elif until < present - ask.lease / 2:
-        tx.run("renew_session", present, ask.session.nonce)
+    if until < tx.now + ask.lease / 2:
+        renew(tx, ask.session, until, tx.now + ask.lease)
     tx.then.append(lambda: answers.__setitem__(ask.session.nonce, (ask.request, claimed)))
     return claimed
 
 
-def _repeat(
-    tx: Tx, ask: Claim, answers: Answers, request: int, answer: bytes | None
-) -> Claimed | None:
-    """The answer to a request that was carried out before."""
-    known = answers.get(ask.session.nonce)
-    if known is not None and ask.request <= known[0]:
-        return known[1]
-    if ask.request > request or answer is None:
-        return None
-    # Another process carried it out: what is left of it can be read.
-    pairs = msgspec.msgpack.decode(answer, type=list[tuple[str, int]])
-    leases: list[Lease] = []
-    for job_id, fence in pairs:
-        row = tx.row(job_id)
-        if row is None:
-            continue
-        leases.append(
-            Lease(
-                token=Token(job_id, fence, ask.session.nonce),
-                spec=tx.spec(row),
-                tries=row.tries,
-                crashes=row.crashes,
-                created=row.created,
-                started=row.started or tx.now,
-                suspect=bool(row.flags & Flag.SUSPECT),
-            )
-        )
-    return Claimed(leases=tuple(leases))
+def _next_due(tx: Tx, ahead: Horizon, step: _Claim) -> float | None:
+    """Seconds until the next job is due or may lapse, with what this claim added to that."""
+    times = [at for at in (ahead.due, ahead.lapse, step.next_at) if at is not None]
+    return max(0.0, min(times) - tx.now) if times else None
 
 
 # ------------------------------------------------------------- one claim
@@ -95,10 +67,9 @@ def _repeat(
 class _Claim:
     """One claim: jobs are chosen queue by queue and granted together at the end."""
 
-    def __init__(self, tx: Tx, ask: Claim, holder: str) -> None:
+    def __init__(self, tx: Tx, ask: Claim) -> None:
         self.tx = tx
         self.ask = ask
-        self.holder = holder
         self.matcher = Matcher(ask.queues, ask.exclude)
         self.leases: list[Lease] = []
         self.seqs: list[int] = []
@@ -107,7 +78,8 @@ class _Claim:
         self.parked = 0
         self.left = 0
         self.more = False
-        self.moved = False
+        # When something that this claim did comes due.
+        self.next_at: float | None = None
         self.suspects_wait = False
 
     def carry_out(self) -> list[Lease]:
@@ -128,7 +100,6 @@ class _Claim:
         self.more = self.parked >= PARK_MAX or (
             len(self.leases) >= ask.limit and self._anything_left()
         )
-        self.moved = self.moved or bool(self.seqs)
         return self.leases
 
     def _allows(self, index: int) -> Callable[[str], bool]:
@@ -142,25 +113,26 @@ class _Claim:
     def _serve(self, index: int, name: str) -> None:
         """Let the queues that a name covers take turns."""
         tx = self.tx
-        found = None
-        if name == ALL or self._has_subqueues(name):
-            found = tx.one("turn", name)
-        last = None if found is None else found[0]
+        last = self._last(name)
         members = occupied(tx, name, Code.QUEUED, self._allows(index), last)
         if not members:
             return
         self.left += sum(members.values())
         places = self.ask.limit - len(self.leases)
-        now_last = take_turns(
+        served = take_turns(
             sorted(members), last, places, lambda queue, n: self._take(queue, Code.QUEUED, n)
         )
-        if len(members) > 1 and now_last is not None and now_last != last:
-            tx.run("save_turn", name, now_last)
+        if served is not None and served != last:
+            tx.run("save_turn", name, served)
+            tx.memo.turns[name] = served
 
-    def _has_subqueues(self, name: str) -> bool:
-        return bool(
-            self.tx.run("occupied_under", Code.QUEUED, name + ".", name + "/", 1).fetchone()
-        )
+    def _last(self, name: str) -> str | None:
+        """The member that was served last under a name."""
+        turns = self.tx.memo.turns
+        if name not in turns:
+            found = self.tx.one("turn", name)
+            turns[name] = None if found is None else found[0]
+        return turns[name]
 
     def _anything_left(self) -> bool:
         if self.left > len(self.leases):
@@ -175,10 +147,13 @@ class _Claim:
     def _suspects(self) -> dict[str, int]:
         """Queues of the claim in which suspects wait, in the order of the claim."""
         found: dict[str, int] = {}
-        if self.tx.one("occupied", Code.SUSPECT, "", 1) is None:
+        tx = self.tx
+        if not tx.memo.no_suspects:
+            tx.memo.no_suspects = tx.one("occupied", Code.SUSPECT, "", 1) is None
+        if tx.memo.no_suspects:
             return found
         for index, name in enumerate(self.ask.queues):
-            found |= occupied(self.tx, name, Code.SUSPECT, self._allows(index))
+            found |= occupied(tx, name, Code.SUSPECT, self._allows(index))
         return found
 
     def _grant_suspect(self, suspects: dict[str, int]) -> bool:
@@ -272,22 +247,23 @@ class _Claim:
             tx.run("mark", row.flags, row.seq)
             return True
         if full.line is not None:
-            lines.park(tx, row, full.line)
+            lines.park(row, full.line, full.units)
             self.parked += 1
         else:
             row.state, row.due = Code.SCHEDULED, full.at
             row.flags |= Flag.PAID
-            self.moved = True
+            self.next_at = full.at if self.next_at is None else min(self.next_at, full.at)
         tx.save(row, was)
         lines.leave(tx, row, spec, except_line=full.line)
         return False
 
     def _grant(self) -> None:
-        ask, now = self.ask, self.tx.now
-        self.tx.awaits(now + ask.lease)
-        self.tx.run(
-            "grant", ask.session.nonce, now, now + ask.lease, self.holder, json.dumps(self.seqs)
-        )
+        tx, ask = self.tx, self.ask
+        until = tx.now + ask.lease
+        tx.awaits(until)
+        self.next_at = until if self.next_at is None else min(self.next_at, until)
+        holder = ask.session.info.name
+        tx.run("grant", ask.session.nonce, tx.now, until, holder, json.dumps(self.seqs))
 
 
 _NO_FACTS = Facts()

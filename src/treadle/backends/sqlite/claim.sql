@@ -1,9 +1,11 @@
 -- Statements of a claim and of sessions.
 
+-- The plus before a bound state: else the statement is planned anew for each value, in case one of
+-- the partial indexes serves it.
 -- name: candidates
 SELECT j.seq, j.id, j.rank, j.flags, j.fence, j.tries, j.crashes, j.created, b.spec
 FROM treadle_job j JOIN treadle_body b ON b.seq = j.seq
-WHERE j.state = ? AND j.queue = ? AND (j.rank, j.seq) > (?, ?)
+WHERE j.state = +? AND j.queue = ? AND (j.rank, j.seq) > (?, ?)
 ORDER BY j.rank, j.seq LIMIT ?;
 
 -- name: grant
@@ -32,16 +34,13 @@ INSERT INTO treadle_turn (name, last) VALUES (?, ?)
 ON CONFLICT (name) DO UPDATE SET last = excluded.last;
 
 -- name: open_session
-INSERT INTO treadle_session (nonce, info, until, request) VALUES (?, ?, ?, 0);
+INSERT INTO treadle_session (nonce, info, until) VALUES (?, ?, ?);
 
 -- name: session
-SELECT info, until, request, answer FROM treadle_session WHERE nonce = ?;
+SELECT until FROM treadle_session WHERE nonce = ?;
 
 -- name: renew_session
 UPDATE treadle_session SET until = max(until, ?) WHERE nonce = ?;
-
--- name: answered
-UPDATE treadle_session SET request = ?, answer = ?, until = max(until, ?) WHERE nonce = ?;
 
 -- name: close_session
 DELETE FROM treadle_session WHERE nonce = ?;

@@ -45,8 +45,6 @@ def connect(path: str, *, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=512,
     )
-    # Pages twice the usual size: a batch writes fewer of them. Heeded by a new file only.
-    connection.execute("PRAGMA page_size = 8192")
     connection.execute("PRAGMA secure_delete = OFF")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")

@@ -27,11 +27,11 @@ def forget_attempt(row: Row, *, suspect: bool = False) -> None:
 
 def place(tx: Tx, row: Row, spec: NewJob) -> None:
     """Set the state of a job that waits for nothing but its time and its key."""
-    row.line = row.line_rank = None
+    row.line = row.line_rank = row.line_units = None
     if row.due is not None and row.due > tx.now:
         row.state = Code.SCHEDULED
     elif spec.key is not None and key_full(tx, spec.key):
-        park(tx, row, key_line(spec.key))
+        park(row, key_line(spec.key))
     else:
         tx.make_ready(row)
 
@@ -48,7 +48,7 @@ def finish(
     was = row.state
     lines = free(tx, row)
     row.state, row.finished = state, tx.now
-    row.line = row.line_rank = row.key = row.expires = None
+    row.line = row.line_rank = row.line_units = row.key = row.expires = None
     forget_attempt(row)
     if spec.unique is not None and row.flags & (Flag.UNIQUE_DONE | Flag.UNIQUE_START):
         tx.run("free_unique", spec.unique.key, row.id)

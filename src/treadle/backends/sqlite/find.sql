@@ -3,7 +3,7 @@
 -- name: records
 SELECT j.seq, j.id, j.state, j.queue, j.rank, j.flags, j.fence, j.nonce, j.tries, j.crashes,
   j.version, j.created, j.due, j.expires, j.started, j.finished, j.until, j.keep_until, j.keep,
-  j.ended_fence, j.ended_nonce, j.holder, j.line, j.line_rank, j.key, j.flow, j.failed_task,
+  j.ended_fence, j.ended_nonce, j.holder, j.line, j.line_rank, j.line_units, j.key, j.flow, j.failed_task,
   b.spec, f.data, r.data
 FROM treadle_job j
   JOIN treadle_body b ON b.seq = j.seq
@@ -34,14 +34,14 @@ SELECT seq FROM treadle_job WHERE failed_task = ? AND seq > ? ORDER BY seq LIMIT
 SELECT seq FROM treadle_job WHERE failed_task = ? AND seq < ? ORDER BY seq DESC LIMIT ?;
 
 -- name: place_up
-SELECT seq FROM treadle_job WHERE state = ? AND queue = ? AND rank = ? AND seq > ?
+SELECT seq FROM treadle_job WHERE state = +? AND queue = ? AND rank = ? AND seq > ?
 ORDER BY seq LIMIT ?;
 -- name: place_down
-SELECT seq FROM treadle_job WHERE state = ? AND queue = ? AND rank = ? AND seq < ?
+SELECT seq FROM treadle_job WHERE state = +? AND queue = ? AND rank = ? AND seq < ?
 ORDER BY seq DESC LIMIT ?;
 
 -- name: next_rank
-SELECT min(rank) FROM treadle_job WHERE state = ? AND queue = ? AND rank > ?;
+SELECT min(rank) FROM treadle_job WHERE state = +? AND queue = ? AND rank > ?;
 
 -- name: waits_for
 SELECT job FROM treadle_after WHERE seq = ?;

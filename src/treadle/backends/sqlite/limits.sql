@@ -26,8 +26,11 @@ DELETE FROM treadle_limit WHERE name = ? AND held = 0;
 -- name: line
 SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
   expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
-  line_rank, key, flow, failed_task
-FROM treadle_job WHERE line = ? ORDER BY line_rank, seq LIMIT ?;
+  line_rank, line_units, key, flow, failed_task
+FROM treadle_job WHERE line = ? ORDER BY line_rank, seq LIMIT 1;
+
+-- name: next_line
+SELECT min(line) FROM treadle_job INDEXED BY treadle_job_line WHERE line > ?;
 
 -- name: line_busy
 SELECT 1 FROM treadle_job WHERE line = ? LIMIT 1;

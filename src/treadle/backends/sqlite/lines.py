@@ -19,6 +19,7 @@ __all__ = [
     "key_full",
     "key_line",
     "leave",
+    "line_rank",
     "lines_of",
     "park",
     "rate_state",
@@ -26,6 +27,7 @@ __all__ = [
     "set_key_slots",
     "take",
     "wake",
+    "wake_everywhere",
 ]
 
 _WAKE_MOST = 100
@@ -36,6 +38,8 @@ class Full(msgspec.Struct, frozen=True):
     """Why a job cannot be granted now: a line to park in, or an instant to be scheduled for."""
 
     line: str | None = None
+    # What the job wants of the line.
+    units: int = 1
     at: float = 0.0
 
 
@@ -78,27 +82,47 @@ def key_full(tx: Tx, key: str) -> bool:
 
 def grant(tx: Tx, row: Row, spec: NewJob) -> Full | None:
     """Take key, slots and rates of a job, all or none; says what is in the way."""
-    if spec.ordered and spec.key is not None and tx.one("key_first", spec.key)[0] != row.seq:
-        return Full(key_line(spec.key))
-    if spec.key is not None and key_full(tx, spec.key):
-        return Full(key_line(spec.key))
-    holds = [ask for ask in spec.asks if isinstance(ask, Hold)]
-    for ask in holds:
-        found = tx.one("limit", hold_line(ask.key))
-        held = 0 if found is None else found[1]
-        if held + min(ask.units, ask.slots) > ask.slots:
-            tx.run("set_slots", hold_line(ask.key), ask.slots)
-            return Full(hold_line(ask.key))
+    if spec.key is not None:
+        line = key_line(spec.key)
+        if spec.ordered and tx.one("key_first", spec.key)[0] != row.seq:
+            return Full(line)
+        if key_full(tx, spec.key):
+            return Full(line)
+    full = _slots_full(tx, spec)
+    if full is not None:
+        return full
     if not row.flags & Flag.PAID:
         at = _pay(tx, [ask for ask in spec.asks if isinstance(ask, Spend)])
         if at > tx.now:
             return Full(at=at)
     if spec.key is not None:
         take(tx, row.id, key_line(spec.key), spec.key_slots, 1, keep_slots=True)
-    for ask in holds:
-        take(tx, row.id, hold_line(ask.key), ask.slots, min(ask.units, ask.slots))
-    if holds or spec.key is not None:
         row.flags |= Flag.HOLDS
+    for ask in spec.asks:
+        if isinstance(ask, Hold):
+            take(tx, row.id, hold_line(ask.key), ask.slots, min(ask.units, ask.slots))
+            row.flags |= Flag.HOLDS
+    return None
+
+
+def _slots_full(tx: Tx, spec: NewJob) -> Full | None:
+    """The first limit without free units for the job, which has as many slots as this job says."""
+    taken: dict[str, int] = {}
+    for ask in spec.asks:
+        if not isinstance(ask, Hold):
+            continue
+        line, units = hold_line(ask.key), min(ask.units, ask.slots)
+        found = tx.one("limit", line)
+        slots, held = (ask.slots, 0) if found is None else found
+        # The same limit may be asked for twice.
+        taken[line] = taken.get(line, 0) + units
+        full = held + min(taken[line], ask.slots) > ask.slots
+        if found is None or slots != ask.slots:
+            tx.run("set_slots", line, ask.slots)
+            if ask.slots > slots:
+                wake(tx, line)
+        if full:
+            return Full(line, units)
     return None
 
 
@@ -137,11 +161,16 @@ def save_rate(tx: Tx, ask: Spend, state: rates.State) -> None:
 # ------------------------------------------------------------- parking and waking
 
 
-def park(tx: Tx, row: Row, line: str) -> None:
+def park(row: Row, line: str, units: int = 1) -> None:
     """Put a job into a line; to be saved by the caller."""
     row.state = Code.WAITING
-    row.line = line
-    row.line_rank = -1000 if row.flags & Flag.ORDERED else row.rank
+    row.line, row.line_units = line, units
+    row.line_rank = line_rank(row.flags, row.rank)
+
+
+def line_rank(flags: int, rank: int) -> int:
+    """The rank of a job in a line: beside others an ordered one counts as of priority 0."""
+    return 0 if flags & Flag.ORDERED else rank
 
 
 def free(tx: Tx, row: Row) -> list[str]:
@@ -177,30 +206,51 @@ def wake_all(tx: Tx, lines: Iterable[str]) -> None:
 def wake(tx: Tx, line: str) -> None:
     """Let as many jobs compete again as units are free, head first.
 
-    A woken job of a paused queue does not count: those behind it might run.
+    What waits in a paused queue must not keep the units from those behind it.
     """
     found = tx.one("limit", line)
     if found is None:
         return
     slots, held = found
-    left = slots - held
-    if left <= 0:
-        return
-    rules = tx.rules
-    heads = [Row(*values) for values in tx.run("line", line, _WAKE_MOST).fetchall()]
-    for row in heads:
-        if left <= 0:
+    left, rules = slots - held, tx.rules
+    for _ in range(_WAKE_MOST):
+        row = _head(tx, line)
+        if row is None:
+            _forget(tx, line)
             return
-        if not rules.paused(row.queue):
-            left -= 1
+        units = min(row.line_units or 1, slots)
+        if units > left or row.line != line:
+            return
+        if rules.room(row.queue) != 0:
+            left -= units
         unpark(tx, row)
-    if held == 0 and len(heads) < _WAKE_MOST:
-        _forget(tx, line)
+
+
+def _head(tx: Tx, line: str) -> Row | None:
+    """The job to be woken first."""
+    found = tx.one("line", line)
+    if found is None:
+        return None
+    row = Row(*found)
+    if row.flags & Flag.ORDERED and line == key_line(row.key or ""):
+        # It has to wait for the earliest, which may stand behind it by its priority.
+        first = tx.row_at(tx.one("key_first", row.key)[0])
+        assert first is not None
+        return first
+    return row
+
+
+def wake_everywhere(tx: Tx) -> None:
+    """Look at all lines again, because what was meant for jobs of a queue may be for others."""
+    line = ""
+    while (found := tx.one("next_line", line)[0]) is not None:
+        line = found
+        wake(tx, line)
 
 
 def unpark(tx: Tx, row: Row) -> None:
     """Put a parked job back into its place."""
-    row.line = row.line_rank = None
+    row.line = row.line_rank = row.line_units = None
     if row.due is not None and row.due > tx.now:
         row.state = Code.SCHEDULED
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from treadle.backends.common.names import ALL
 from treadle.backends.sqlite.tx import Reading
@@ -20,12 +21,26 @@ def occupied(
     allowed: Callable[[str], bool],
     last: str | None = None,
 ) -> dict[str, int]:
-    """Allowed queues under a name that have jobs in a state, from the one after ``last`` on.
+    """Allowed queues under a name that have jobs in a state, with the number of these.
 
-    At most ``_WINDOW``, going round at the end; with the number of their jobs.
+    At most ``_WINDOW``; when there are more, those after ``last``, going round at the end.
     """
     found: dict[str, int] = {}
-    for queue, n in _around(reading, pattern, state, last):
+    for queue, n in _under(reading, pattern, state, ""):
+        if allowed(queue):
+            found[queue] = n
+            if len(found) > _WINDOW:
+                return _around(reading, pattern, state, allowed, last or "")
+    return found
+
+
+def _around(
+    reading: Reading, pattern: str, state: int, allowed: Callable[[str], bool], last: str
+) -> dict[str, int]:
+    after = _under(reading, pattern, state, last)
+    first = _under(reading, pattern, state, "")
+    found: dict[str, int] = {}
+    for queue, n in chain(after, first):
         if queue in found:
             break
         if allowed(queue):
@@ -35,16 +50,8 @@ def occupied(
     return found
 
 
-def _around(
-    reading: Reading, pattern: str, state: int, last: str | None
-) -> Iterator[tuple[str, int]]:
-    start = last or ""
-    yield from _after(reading, pattern, state, start)
-    if start:
-        yield from _after(reading, pattern, state, "")
-
-
-def _after(reading: Reading, pattern: str, state: int, start: str) -> Iterator[tuple[str, int]]:
+def _under(reading: Reading, pattern: str, state: int, start: str) -> Iterator[tuple[str, int]]:
+    """The queues after ``start``, by name."""
     if pattern != ALL and start < pattern:
         own = reading.one("occupied_one", state, pattern)
         if own is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from treadle.backends.common.names import ancestors, check_queue
-from treadle.backends.common.pushing import conflict, repeated
+from treadle.backends.common.names import ancestors, check_queue, covers
+from treadle.backends.common.pushing import repeated
 from treadle.backends.sqlite.ends import (
     dependency_of,
     fail_dependant,
@@ -16,29 +16,27 @@ from treadle.backends.sqlite.ends import (
     remove,
     tell,
 )
-from treadle.backends.sqlite.lines import key_full, key_line, leave, set_key_slots
+from treadle.backends.sqlite.lines import key_full, key_line, leave, line_rank, set_key_slots
 from treadle.backends.sqlite.rows import (
-    FINAL_CODE,
     Code,
     Facts,
     Flag,
     Row,
     encode,
     flags_of,
-    state_of,
 )
 from treadle.backends.sqlite.tx import Surprise, Tx
+from treadle.backends.sqlite.unique import hold, look
 from treadle.records import (
     In,
     NewJob,
     OnFailure,
     Pushed,
     PushStatus,
-    Scope,
     When,
 )
 
-__all__ = ["instant", "move_due", "push", "take_unique"]
+__all__ = ["instant", "move_due", "push"]
 
 _CREATED = Pushed(PushStatus.CREATED)
 _FULL = Pushed(PushStatus.FULL)
@@ -112,15 +110,24 @@ class _Push:
         return repeated(Pushed(PushStatus(gone[0]), gone[1]))
 
     def _new(self, seq: int, job: NewJob) -> Pushed:
-        if job.bound is not None and not self.follow_ups and self._bound_reached(job):
-            return _FULL
-        answer = _CREATED
+        """Admit a job, or say what it comes to instead."""
         if job.unique is not None:
             self._insert()
-            answer = take_unique(self.tx, job, self._removed, skip=self.follow_ups)
-            if answer.status in (PushStatus.DUPLICATE, PushStatus.RESCHEDULED):
-                _record(self.tx, job.id, answer)
-                return answer
+        answer, holder = look(self.tx, job, skip=self.follow_ups)
+        if answer.status is PushStatus.DUPLICATE:
+            _record(self.tx, job.id, answer)
+            return answer
+        if answer.status is PushStatus.RESCHEDULED and holder is not None:
+            due = instant(self.tx, job.due) or self.tx.now
+            move_due(self.tx, holder, self.tx.spec(holder), due)
+            _record(self.tx, job.id, answer)
+            return answer
+        if job.bound is not None and not self.follow_ups and self._bound_reached(job, holder):
+            return _FULL
+        if holder is not None:
+            self._remove(holder)
+        if job.unique is not None:
+            hold(self.tx, job.unique, job.id)
         if job.key is None and job.after is None and job.due is None and job.expires is None:
             self._add_plain(seq, job)
         else:
@@ -140,15 +147,20 @@ class _Push:
                 self.open[name] += 1
         return answer
 
-    def _bound_reached(self, job: NewJob) -> bool:
+    def _bound_reached(self, job: NewJob, holder: Row | None) -> bool:
         assert job.bound is not None
         if job.queue not in self.open:
             self._insert()
             self.open[job.queue] = self.tx.open_jobs(job.queue)
-        return self.open[job.queue] >= job.bound
+        # The job that makes room does not count.
+        room = holder is not None and covers(job.queue, holder.queue)
+        return self.open[job.queue] - room >= job.bound
 
-    def _removed(self, row: Row) -> None:
-        for name in (row.queue, *ancestors(row.queue)):
+    def _remove(self, holder: Row) -> None:
+        """Let a new job take the place of another."""
+        remove(self.tx, holder)
+        tell(self.tx)
+        for name in (holder.queue, *ancestors(holder.queue)):
             if name in self.open:
                 self.open[name] -= 1
 
@@ -190,11 +202,11 @@ def _insert_one(tx: Tx, seq: int, job: NewJob) -> None:
         state = Code.QUEUED
     flags = flags_of(job)
     blocks = job.key is not None and (state == Code.QUEUED or line is not None)
-    line_rank = None if line is None else (-1000 if job.ordered else -job.priority)
+    place = (None, None) if line is None else (line_rank(flags, -job.priority), 1)
     done = tx.run(
         "insert",
         *(seq, job.id, state, job.queue, -job.priority, flags, tx.now, due),
-        *(expires, job.keep.succeeded, line, line_rank, job.key),
+        *(expires, job.keep.succeeded, line, *place, job.key),
         *(1 if blocks else 0, job.flow),
     )
     if done.rowcount != 1:
@@ -231,54 +243,6 @@ def _await(tx: Tx, seq: int, job: NewJob) -> None:
         assert row is not None
         place(tx, row, job)
         tx.save(row, Code.WAITING)
-
-
-# ------------------------------------------------------------- unique keys
-
-
-def take_unique(tx: Tx, job: NewJob, removed: Callable[[Row], object], *, skip: bool) -> Pushed:
-    """Take the unique key of a job, or say who has it.
-
-    Args:
-        removed: told of a holder that was replaced.
-        skip: a conflict leaves the holder alone, whatever the job asks for.
-    """
-    unique = job.unique
-    assert unique is not None
-    found = tx.one("unique_holder", unique.key)
-    answer = _CREATED
-    if found is not None and found[0] != job.id:
-        answer = _resolve(tx, job, *found, skip=skip)
-        if answer.status is PushStatus.REPLACED:
-            row = tx.row(found[0])
-            assert row is not None
-            remove(tx, row)
-            tell(tx)
-            removed(row)
-    if answer.status in (PushStatus.CREATED, PushStatus.REPLACED):
-        until = None
-        if unique.scope is Scope.FOR:
-            until = tx.now + (unique.ttl or 0.0)
-        tx.run("hold_unique", unique.key, job.id, until)
-    return answer
-
-
-def _resolve(tx: Tx, job: NewJob, holder: str, until: float | None, *, skip: bool) -> Pushed:
-    """The answer to a push whose unique key has a holder."""
-    assert job.unique is not None
-    row = tx.row(holder)
-    if until is not None:
-        if until <= tx.now:
-            return _CREATED
-        if row is None:
-            return Pushed(PushStatus.DUPLICATE, holder)
-    elif row is None or row.state in FINAL_CODE:
-        return _CREATED
-    assert row is not None
-    status = PushStatus.DUPLICATE if skip else conflict(job.unique, state_of(row.state))
-    if status is PushStatus.RESCHEDULED:
-        move_due(tx, row, tx.spec(row), instant(tx, job.due) or tx.now)
-    return Pushed(status, holder)
 
 
 def _record(tx: Tx, job_id: str, answer: Pushed) -> None:

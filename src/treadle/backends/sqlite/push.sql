@@ -16,8 +16,8 @@ ON CONFLICT DO NOTHING;
 
 -- name: insert
 INSERT INTO treadle_job (seq, id, state, queue, rank, flags, created, due, expires, keep, line,
-  line_rank, key, blocks, flow, fence, tries, crashes, version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
+  line_rank, line_units, key, blocks, flow, fence, tries, crashes, version)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)
 ON CONFLICT DO NOTHING;
 
 -- name: insert_body

@@ -110,6 +110,7 @@ class Row(msgspec.Struct, gc=False):
     holder: str | None
     line: str | None
     line_rank: int | None
+    line_units: int | None
     key: str | None
     flow: str | None
     failed_task: str | None

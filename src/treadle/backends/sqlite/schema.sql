@@ -34,6 +34,7 @@ CREATE TABLE treadle_job (
   holder TEXT,
   line TEXT,            -- where it is parked: key:… or limit:…
   line_rank INTEGER,
+  line_units INTEGER,   -- how much of it it wants
   key TEXT,             -- until it is final
   blocks INTEGER,       -- 1 while it holds back later ordered jobs of its key
   flow TEXT,
@@ -138,9 +139,7 @@ CREATE INDEX treadle_gone_until ON treadle_gone (until);
 CREATE TABLE treadle_session (
   nonce INTEGER PRIMARY KEY,
   info BLOB NOT NULL,
-  until REAL NOT NULL,
-  request INTEGER NOT NULL,
-  answer BLOB
+  until REAL NOT NULL
 );
 CREATE INDEX treadle_session_until ON treadle_session (until);
 

@@ -13,7 +13,15 @@ from treadle.backends.sqlite.tx import Tx
 from treadle.ports import Held
 from treadle.records import Renewal, Session, SessionInfo, Token
 
-__all__ = ["PRESENCE", "close_session", "decode_info", "extend", "open_session"]
+__all__ = [
+    "PRESENCE",
+    "close_session",
+    "decode_info",
+    "extend",
+    "open_session",
+    "presence",
+    "renew",
+]
 
 PRESENCE = 30.0
 """Seconds that a session is present after it was opened, before its first extend."""
@@ -27,12 +35,14 @@ def open_session(tx: Tx, info: SessionInfo) -> Session:
     info = msgspec.structs.replace(info, opened=tx.now, until=until)
     nonce = tx.settings.new_nonce()
     tx.run("open_session", nonce, msgspec.msgpack.encode(info), until)
+    tx.memo.sessions[nonce] = until
     return Session(nonce=nonce, info=info)
 
 
 def close_session(tx: Tx, session: Session) -> None:
     """End presence and give back what is held."""
     tx.run("close_session", session.nonce)
+    tx.memo.sessions.pop(session.nonce, None)
     tx.grants.forget(session.nonce)
     for (seq,) in tx.run("running_of", session.nonce).fetchall():
         row = tx.row_at(seq)
@@ -40,10 +50,29 @@ def close_session(tx: Tx, session: Session) -> None:
             lose(tx, row, closed=True)
 
 
+def presence(tx: Tx, session: Session) -> float | None:
+    """When the presence of a session ends; ``None`` when it was closed."""
+    until = tx.memo.sessions.get(session.nonce)
+    if until is None:
+        found = tx.one("session", session.nonce)
+        if found is None:
+            return None
+        until = tx.memo.sessions[session.nonce] = found[0]
+    return until
+
+
+def renew(tx: Tx, session: Session, was: float, until: float) -> None:
+    """Let a session be present for longer."""
+    if until > was:
+        tx.run("renew_session", until, session.nonce)
+        tx.memo.sessions[session.nonce] = until
+
+
 def extend(tx: Tx, session: Session, held: Sequence[Held], lease: float) -> list[Renewal]:
     """Renew leases, or with a lease of 0 give them up; presence too."""
-    if lease > 0:
-        tx.run("renew_session", tx.now + lease, session.nonce)
+    until = presence(tx, session)
+    if lease > 0 and until is not None:
+        renew(tx, session, until, tx.now + lease)
     if not held:
         return []
     ids = json.dumps([item.token.job_id for item in held])

@@ -3,19 +3,20 @@
 -- name: row_by_id
 SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
   expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
-  line_rank, key, flow, failed_task
+  line_rank, line_units, key, flow, failed_task
 FROM treadle_job WHERE id = ?;
 
 -- name: row_by_seq
 SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
   expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
-  line_rank, key, flow, failed_task
+  line_rank, line_units, key, flow, failed_task
 FROM treadle_job WHERE seq = ?;
 
 -- name: save
 UPDATE treadle_job SET state = ?, rank = ?, flags = ?, fence = ?, nonce = ?, tries = ?,
   crashes = ?, version = ?, due = ?, expires = ?, started = ?, finished = ?, until = ?,
-  keep_until = ?, ended_fence = ?, ended_nonce = ?, holder = ?, line = ?, line_rank = ?, key = ?,
+  keep_until = ?, ended_fence = ?, ended_nonce = ?, holder = ?, line = ?, line_rank = ?,
+  line_units = ?, key = ?,
   blocks = ?, failed_task = ?
 WHERE seq = ?;
 

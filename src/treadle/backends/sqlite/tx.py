@@ -54,6 +54,12 @@ class Memo:
         self.grants = Grants()
         self.rules: Table | None = None
         self.sequence: int | None = None
+        # When the presence of a session ends.
+        self.sessions: dict[int, float] = {}
+        # The member of a named queue that was served last.
+        self.turns: dict[str, str | None] = {}
+        # No suspect waits anywhere.
+        self.no_suspects = False
 
     def forget_rules(self) -> None:
         """Read the rules again."""
@@ -63,6 +69,9 @@ class Memo:
         """Read everything again; what is granted proves itself."""
         self.rules = None
         self.sequence = None
+        self.sessions.clear()
+        self.turns.clear()
+        self.no_suspects = False
 
 
 class Reading:
@@ -188,14 +197,14 @@ class Tx(Reading):
         blocks = row.key is not None and (
             state in _BLOCKING
             or (state == Code.SCHEDULED and (row.tries > 0 or row.flags & Flag.PAID))
-            or (state == Code.WAITING and row.line is not None and row.line.startswith("key:"))
+            or (state == Code.WAITING and row.line is not None)
         )
         self.run(
             "save",
             *(state, row.rank, row.flags, row.fence, row.nonce, row.tries, row.crashes),
             *(row.version, row.due, row.expires, row.started, row.finished, row.until),
             *(row.keep_until, row.ended_fence, row.ended_nonce, row.holder, row.line),
-            *(row.line_rank, row.key, 1 if blocks else 0, row.failed_task, row.seq),
+            *(row.line_rank, row.line_units, row.key, 1 if blocks else 0, row.failed_task, row.seq),
         )
         self.changed.append(row.id)
         if state == Code.SCHEDULED:
@@ -213,7 +222,7 @@ class Tx(Reading):
     def make_ready(self, row: Row) -> None:
         """Set the state of a job that can be claimed from now on."""
         row.state = ready(row)
-        row.line = row.line_rank = None
+        row.line = row.line_rank = row.line_units = None
 
     def awaits(self, at: float | None) -> None:
         """Something will happen at an instant; those who wait may have to look then."""
@@ -229,6 +238,8 @@ class Tx(Reading):
         if change > 0:
             if state in (Code.QUEUED, Code.SUSPECT):
                 self.ready.add(queue)
+                if state == Code.SUSPECT:
+                    self.memo.no_suspects = False
         elif state == Code.RUNNING and self.rules.bounded(queue):
             # A place under ``max_running`` became free.
             self.ready.add(queue)
