@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,9 +106,10 @@ class Shell:
         assert result.exit_code == status, result.output
         return Result(result.exit_code, result.stdout, result.stderr)
 
-    def program(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """The same as a process of its own, its output piped."""
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def program(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """The same as a process of its own, its output piped. It does not outlive the block."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "treadle", *words],
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
@@ -116,8 +117,13 @@ class Shell:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"},
-            **options,
         )
+        with process:
+            try:
+                yield process
+                process.wait()
+            finally:
+                process.kill()
 
     def terminal(self, *words: str, types: str = "", status: int = 0) -> str:
         """What a terminal of 80 columns shows while the command runs and a person types."""

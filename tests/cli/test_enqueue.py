@@ -91,21 +91,15 @@ def test_json_tells_the_job(shell: Shell) -> None:
     [(["add", "1", "2"], "3\n"), (["greet", "Ann"], "Hello, Ann!\n"), (["skip"], "null\n")],
 )
 def test_wait_prints_the_result(shell: Shell, words: list[str], out: str) -> None:
-    foreman = shell.program("run", "tasks:app", "--log-level", "critical")
-    try:
+    with shell.program("run", "tasks:app", "--log-level", "critical") as foreman:
         assert shell("enqueue", "tasks:app", *words, "--wait").out == out
-    finally:
         foreman.terminate()
-        foreman.communicate()
 
 
 def test_wait_for_a_failure_prints_it_and_ends_with_1(shell: Shell) -> None:
-    foreman = shell.program("run", "tasks:app", "--log-level", "critical")
-    try:
+    with shell.program("run", "tasks:app", "--log-level", "critical") as foreman:
         result = shell("enqueue", "tasks:app", "fail", "--wait", status=1)
-    finally:
         foreman.terminate()
-        foreman.communicate()
     assert "ValueError: no luck" in result.err
     assert "raise ValueError(reason)" in result.err
     assert "treadle/cli" not in result.err

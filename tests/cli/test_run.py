@@ -129,7 +129,7 @@ class Watched:
 
     def __init__(self, shell: Shell) -> None:
         self.seen: list[str] = []
-        self.clock = ManualClock(start=os.stat(shell.tasks).st_mtime + 1)
+        self.clock = ManualClock(start=shell.tasks.stat().st_mtime + 1)
         self.reloader = Reloader(self.clock, lambda path: self.seen.append(path.name))
 
     def look(self) -> list[str]:
