@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
 from inspect import Parameter
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ from msgspec import UNSET
 
 from treadle.codec.misfit import class_of
 from treadle.errors import InvalidCall
+from treadle.hints import did_you_mean
 
 __all__ = ["VARIABLE", "Binder", "parameters_of"]
 
@@ -144,9 +144,7 @@ class Binder:
                 return f"{name!r} is injected when the task runs and cannot be passed"
             if name in self.parameters:
                 return f"{name!r} is positional-only and cannot be passed by name"
-            close = get_close_matches(str(name), by_name, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            return f"unexpected keyword argument {name!r}{hint}"
+            return f"unexpected keyword argument {name!r}{did_you_mean(name, by_name)}"
         return None
 
     def _too_many(self, args: tuple[Any, ...]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from treadle.config.settings import DEFAULT_URL, ForemanSettings, LogSettings, S
 from treadle.config.sources import Given, find_file, from_arguments, from_environment, from_file
 from treadle.config.values import FIELDS, mask, read
 from treadle.errors import UnknownOption
+from treadle.hints import did_you_mean
 
 __all__ = [
     "DEFAULT_URL",
@@ -83,10 +83,9 @@ def foreman_settings(base: ForemanSettings, **options: Any) -> ForemanSettings:
     given: dict[str, Any] = {}
     for name, value in options.items():
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise UnknownOption(
-                f"a foreman has no option {name!r}{hint}. Known options: {', '.join(known)}",
+                f"a foreman has no option {name!r}{did_you_mean(name, known)}. "
+                f"Known options: {', '.join(known)}",
                 option=name,
                 known=known,
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -13,6 +12,7 @@ import msgspec
 
 from treadle.config.values import FIELDS
 from treadle.errors import InvalidOption, UnknownOption
+from treadle.hints import nearest
 
 __all__ = ["Given", "find_file", "from_arguments", "from_environment", "from_file"]
 
@@ -133,9 +133,10 @@ def _leaves(table: Mapping[str, Any], *, where: str, prefix: str = "") -> Iterat
 
 def _unknown(where: str, name: str, known: Mapping[str, str]) -> UnknownOption:
     last = {spelling.rpartition(".")[2]: spelling for spelling in known}
-    near = get_close_matches(name, known, 1, 0.6)
-    near = near or [last[one] for one in get_close_matches(name, last, 1, 0.7)]
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    if near is None and (end := nearest(name, last, likeness=0.7)):
+        near = last[end]
+    hint = f" Did you mean {near!r}?" if near else ""
     setting = "no setting" if where.endswith(name) else f"no setting {name!r}"
     return UnknownOption(
         f"{where}: {setting}{' of that name' if where.endswith(name) else ''}.{hint}"

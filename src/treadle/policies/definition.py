@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, Self, TypeVar, cast
 
 from treadle.errors import InvalidOption, UnknownOption
+from treadle.hints import did_you_mean
 
 __all__ = ["Definition", "number", "one_of", "refuse", "whole"]
 
@@ -95,7 +95,7 @@ def whole(value: Any, option: str, *, least: int = 0) -> int:
 def one_of(value: Any, option: str, known: Collection[str]) -> str:
     """One of the known words."""
     if value not in known:
-        refuse(option, value, f"one of {', '.join(known)}{_hint(value, known)}")
+        refuse(option, value, f"one of {', '.join(known)}{did_you_mean(value, known)}")
     return str(value)
 
 
@@ -122,16 +122,11 @@ def _check_names(cls: type[Definition], options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in known:
             raise UnknownOption(
-                f"{cls.__name__} has no option {name!r}{_hint(name, known)}. "
+                f"{cls.__name__} has no option {name!r}{did_you_mean(name, known)}. "
                 f"Known options: {', '.join(known)}",
                 option=name,
                 known=tuple(known),
             )
-
-
-def _hint(word: object, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(str(word), known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _show(value: Any) -> str:

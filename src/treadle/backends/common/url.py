@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from treadle.errors import InvalidOption, UnknownOption
+from treadle.hints import did_you_mean
 
 __all__ = ["Url"]
 
@@ -60,10 +60,9 @@ class Url:
         """Raise for what is left of the options and of the query."""
         names = tuple(known)
         for name in (*options, *self.query):
-            near = get_close_matches(name, names, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise UnknownOption(
-                f"{self.scheme}:// has no option {name!r}{hint}. Known options: {', '.join(names)}",
+                f"{self.scheme}:// has no option {name!r}{did_you_mean(name, names)}. "
+                f"Known options: {', '.join(names)}",
                 option=name,
                 known=names,
             )
