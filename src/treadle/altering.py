@@ -47,13 +47,4 @@ async def _tell(core: Core, backend: Backend, ended: Sequence[str]) -> None:
     """Tell the observers of this process of jobs that never ran: no foreman will."""
     page = await backend.find(Query(ids=tuple(ended), limit=len(ended)))
     for record in page.records:
-        spec = record.spec
-        core.bus.emit(
-            Event(
-                name="job.cancelled",
-                at=core.clock.now(),
-                job_id=record.id,
-                task=spec.task,
-                queue=spec.queue,
-            )
-        )
+        core.tell("job.cancelled", record.spec)

@@ -15,6 +15,7 @@ from treadle.codec import Codec
 from treadle.config import Settings
 from treadle.depends import Level
 from treadle.errors import InvalidOption, NotOpen, UnknownTask, UsageError
+from treadle.events import Event
 from treadle.hints import did_you_mean
 from treadle.ids import Ids, SystemIds
 from treadle.loopthread import LoopThread, refuse_in_loop
@@ -25,6 +26,7 @@ from treadle.store import Eager, Store
 
 if TYPE_CHECKING:
     from treadle.ports import Backend
+    from treadle.records import NewJob
     from treadle.task import Task
 
 __all__ = ["Core"]
@@ -207,6 +209,20 @@ class Core:
             )
         self.tasks[task.name] = task
         self._by_fn[task.fn] = task
+
+    def tell(self, name: str, spec: NewJob, attempt: int | None = None) -> None:
+        """Tell the observers of this process what happened to a job, if any listens."""
+        if self.bus.wanted(name):
+            self.bus.emit(
+                Event(
+                    name=name,
+                    at=self.clock.now(),
+                    job_id=spec.id,
+                    task=spec.task,
+                    queue=spec.queue,
+                    attempt=attempt,
+                )
+            )
 
     def app_level(self) -> Level:
         """The dependencies of the running loop that live as long as the app."""

@@ -22,7 +22,6 @@ import msgspec
 
 from treadle.depends import Scopes
 from treadle.errors import AttemptTimeout
-from treadle.events import Event
 from treadle.foreman.program import JobProgram
 from treadle.loopthread import LoopThread
 from treadle.policies.drive import Ended as Judged
@@ -162,18 +161,7 @@ class EagerRunner:
                 name = "job.cancelled"
             case Released():
                 name = "job.released"
-        if not self._core.bus.wanted(name):
-            return
-        self._core.bus.emit(
-            Event(
-                name=name,
-                at=self._core.clock.now(),
-                job_id=lease.spec.id,
-                task=lease.spec.task,
-                queue=lease.spec.queue,
-                attempt=lease.attempt,
-            )
-        )
+        self._core.tell(name, lease.spec, lease.attempt)
 
 
 class _Channel:
