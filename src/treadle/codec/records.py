@@ -100,16 +100,19 @@ class Record(Node):
         return self._made(raw, walk, "parse")
 
     def _made(self, wire: Any, walk: Walk, verb: str) -> Any:
-        kind = class_of(wire)
-        if kind is not dict:
+        fields = self._unpacked(wire, walk, verb)
+        try:
+            return self._kind(**fields)
+        except Exception as error:
+            raise Misfit(f"{self.label} refused its fields: {error!r:.200}") from error
+
+    def _unpacked(self, wire: Any, walk: Walk, verb: str) -> dict[str, Any]:
+        if class_of(wire) is not dict:
             raise self.misfit(wire)
         walk.enter(len(wire))
         found = self._found(wire, walk, verb)
         walk.leave()
-        try:
-            return self._kind(**found)
-        except Exception as error:
-            raise Misfit(f"{self.label} refused its fields: {error!r:.200}") from error
+        return found
 
     def _found(self, wire: Mapping[str, Any], walk: Walk, verb: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -148,10 +151,4 @@ class TypedMap(Record):
                 raise Misfit(f"{self.label} has no key {described(key)}; it has {', '.join(known)}")
 
     def _made(self, wire: Any, walk: Walk, verb: str) -> Any:
-        kind = class_of(wire)
-        if kind is not dict:
-            raise self.misfit(wire)
-        walk.enter(len(wire))
-        found = self._found(wire, walk, verb)
-        walk.leave()
-        return found
+        return self._unpacked(wire, walk, verb)

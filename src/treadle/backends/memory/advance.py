@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop
 
 from treadle.backends.common.lapses import Lapse, Lost, lapse, remember
 from treadle.backends.memory.endings import fail_dependants, finish, remove
+from treadle.backends.memory.index import Lazy
 from treadle.backends.memory.job import CANCELLED, FAILED, Job
 from treadle.backends.memory.moves import (
     arrive,
@@ -30,9 +32,9 @@ _SWEEP = 2 * ADVANCE
 def advance(store: Store) -> bool:
     """Move on what the time has come for, a bounded number of each kind; whether there is more."""
     now = store.now
-    more = _promote(store, now)
+    more = _move(store, store.scheduled, arrive)
     more |= _lapse(store, now)
-    more |= _expire(store, now)
+    more |= _move(store, store.expiring, _expire)
     more |= sweep(store, _SWEEP)
     _lapse_shared(store, now)
     more |= bool(store.cascade)
@@ -48,15 +50,15 @@ def advance_all(store: Store) -> None:
         pass
 
 
-def _promote(store: Store, now: float) -> bool:
-    scheduled = store.scheduled
-    if not scheduled.heap or scheduled.heap[0][0] > now:
+def _move(store: Store, times: Lazy, on: Callable[[Store, Job], None]) -> bool:
+    heap, now = times.heap, store.now
+    if not heap or heap[0][0] > now:
         return False
     for _ in range(ADVANCE):
-        job = scheduled.due(now)
+        job = times.due(now)
         if job is None:
             return False
-        arrive(store, job)
+        on(store, job)
     return True
 
 
@@ -70,17 +72,9 @@ def _lapse(store: Store, now: float) -> bool:
     return len(late) == ADVANCE
 
 
-def _expire(store: Store, now: float) -> bool:
-    expiring = store.expiring
-    if not expiring.heap or expiring.heap[0][0] > now:
-        return False
-    for _ in range(ADVANCE):
-        job = expiring.due(now)
-        if job is None:
-            return False
-        leave(store, job)
-        finish(store, job, FAILED, Cause.EXPIRED)
-    return True
+def _expire(store: Store, job: Job) -> None:
+    leave(store, job)
+    finish(store, job, FAILED, Cause.EXPIRED)
 
 
 def sweep(store: Store, most: int) -> bool:
