@@ -1,0 +1,140 @@
+"""Jobs that are found and changed from outside, over each backend."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.queue.conftest import run_all
+from tests.queue.shop import declare
+from treadle import (
+    BackendUnavailable,
+    InvalidOption,
+    JobCancelled,
+    JobNotFound,
+    JobState,
+    Treadle,
+    UnknownOption,
+)
+from treadle.ports import Cancel
+from treadle.records import Cause
+
+
+class TestChanges:
+    async def test_a_waiting_job_is_cancelled_at_once(self, app: Treadle) -> None:
+        job = await declare(app).add.aenqueue(1)
+        assert await job.acancel() is True
+        assert await job.astate() is JobState.CANCELLED
+        with pytest.raises(JobCancelled, match=job.id):
+            await job.aresult()
+        assert await job.acancel() is False
+        await run_all(app)
+        assert await job.astate() is JobState.CANCELLED
+
+    async def test_a_running_job_is_told(self, app: Treadle) -> None:
+        started = asyncio.Event()
+
+        @app.task(name="t")
+        async def endless() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        job = await endless.aenqueue()
+        async with app.foreman():
+            await started.wait()
+            assert await job.acancel() is True
+            assert (await job.await_for(timeout=30)).state is JobState.CANCELLED
+
+    async def test_a_cancel_that_cannot_be_announced_counts(
+        self, memory: Treadle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        started = asyncio.Event()
+
+        @memory.task(name="t")
+        async def endless() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        async def publish(events: Any) -> None:
+            raise BackendUnavailable("no events today")
+
+        job = await endless.aenqueue()
+        async with memory.foreman(grace=0):
+            await started.wait()
+            monkeypatch.setattr(memory.core.backend(), "publish", publish)
+            assert await job.acancel() is True
+        assert "cancel.not_announced" in caplog.text
+        assert (await job.arecord()).cancel_asked or await job.astate() is JobState.CANCELLED
+
+    async def test_a_failed_job_is_run_again(self, app: Treadle) -> None:
+        tasks = declare(app)
+        job = await tasks.fail.aenqueue(known=False)
+        assert await job.aretry() is False
+        await run_all(app)
+        assert await job.aretry() is True
+        assert await job.astate() is JobState.QUEUED
+        assert await job.aretry(delay=60) is False
+
+    async def test_a_start_is_moved(self, app: Treadle) -> None:
+        job = await declare(app).add.options(delay=3600).aenqueue(1)
+        assert await job.areschedule(delay=0) is True
+        await run_all(app)
+        assert await job.aresult() == 3
+        assert await job.areschedule(delay=5) is False
+        with pytest.raises(InvalidOption, match="needs delay= or run_at="):
+            await job.areschedule()
+
+    async def test_a_priority_is_changed(self, app: Treadle) -> None:
+        job = await declare(app).add.aenqueue(1)
+        assert await job.areprioritise(9) is True
+        assert (await job.arecord()).priority == 9
+        with pytest.raises(InvalidOption, match="from -100 to 100"):
+            await job.areprioritise(101)
+
+    async def test_a_job_is_deleted(self, app: Treadle) -> None:
+        job = await declare(app).add.aenqueue(1)
+        assert await job.adelete() is True
+        with pytest.raises(JobNotFound):
+            await job.arecord()
+
+    async def test_dependants_wait_and_follow(self, app: Treadle) -> None:
+        tasks = declare(app)
+        first = await tasks.fail.aenqueue(known=False)
+        second = await tasks.add.options(after=first).aenqueue(1)
+        third = await tasks.add.options(after=[first.id], on_failure="run").aenqueue(2)
+        assert await second.astate() is JobState.WAITING
+        await run_all(app)
+        assert (await second.arecord()).cause is Cause.DEPENDENCY
+        assert await third.aresult() == 4
+
+
+class TestFinding:
+    async def test_conditions_and_pages(self, app: Treadle) -> None:
+        tasks = declare(app)
+        await tasks.add.options(tags=["x"]).aenqueue_many([(n,) for n in range(5)])
+        await tasks.nothing.options(queue="mail.acme").aenqueue()
+        page = await app.ajobs(task=tasks.add, limit=2)
+        assert len(page.records) == 2
+        rest = await app.ajobs(task=tasks.add, limit=10, cursor=page.cursor)
+        assert len({r.id for r in (*page.records, *rest.records)}) == 5
+        assert len((await app.ajobs(queue="mail")).records) == 1
+        assert len((await app.ajobs(state=["queued", JobState.FAILED])).records) == 6
+        assert len((await app.ajobs(state="failed")).records) == 0
+        assert len((await app.ajobs(tags="x")).records) == 5
+        oldest = await app.ajobs(oldest_first=True, limit=1)
+        assert oldest.records[0].spec.task == "shop.add"
+
+    async def test_an_unknown_condition_or_state_is_refused(self, memory: Treadle) -> None:
+        with pytest.raises(UnknownOption, match="did you mean 'state'"):
+            await memory.ajobs(status="failed")  # type: ignore[call-arg]
+        with pytest.raises(InvalidOption, match="is not a state of a job: waiting"):
+            await memory.ajobs(state="done")
+        with pytest.raises(InvalidOption, match="limit=0"):
+            await memory.ajobs(limit=0)
+
+    async def test_many_are_changed_at_once(self, app: Treadle) -> None:
+        await declare(app).add.aenqueue_many([(n,) for n in range(3)])
+        altered = await app.aalter(Cancel(), state="queued")
+        assert len(altered.done) == 3
