@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import TypeVar
 
 from treadle.backends.memory.claim import claim
 from treadle.backends.memory.push import push
@@ -21,60 +22,59 @@ from treadle.ports import Claim, Settlement
 from treadle.records import Lease, NewJob, SessionInfo
 from treadle.verdicts import Done
 
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class Step:
+    """What one step costs, batch by batch."""
+
+    def __init__(self, name: str, batch: int) -> None:
+        self.name = name
+        self.batch = batch
+        self.costs: list[float] = []
+
+    def do(self, work: Callable[[A], R], what: A) -> R:
+        """Do it with a batch, and note what it took."""
+        started = time.perf_counter()
+        done = work(what)
+        self.costs.append((time.perf_counter() - started) / self.batch * 1e6)
+        return done
+
+    def show(self) -> None:
+        best, usual = min(self.costs), median(self.costs)
+        print(f"{self.name:8} best {best:5.2f}  median {usual:5.2f} µs a job")
+
 
 def main(jobs: int, batch: int) -> None:
     """Measure ``jobs`` jobs in batches, at the depth of all of them."""
     store, ids = Store(SystemClock()), SystemIds()
     session = store.presence.open(ids.nonce(), SessionInfo(name="bench"), store.clock.now())
     rounds = range(jobs // batch)
-
-    def make(_: int) -> list[NewJob]:
-        return [NewJob(id=ids.new(), task="bench", payload=b"x" * 100) for _ in range(batch)]
+    pushing, claiming, settling = (Step(name, batch) for name in ("push", "claim", "settle"))
 
     def pushes(specs: list[NewJob]) -> None:
         with store:
             push(store, specs)
 
-    def asks(number: int) -> Claim:
-        return Claim(session=session, request=number + 1, limit=batch)
-
     def claims(ask: Claim) -> tuple[Lease, ...]:
         with store:
             return claim(store, ask).leases
 
-    def settles(leases: tuple[Lease, ...]) -> None:
-        ends = [Settlement(token=lease.token, verdict=Done(result=b"\x01")) for lease in leases]
-        started = time.perf_counter()
+    def settles(ends: list[Settlement]) -> None:
         with store:
             settle(store, ends)
-        settled.append((time.perf_counter() - started) / batch * 1e6)
 
-    settled: list[float] = []
-    _measure("push", batch, rounds, make, pushes)
-    _measure("claim", batch, rounds, asks, claims, settles)
-    _show("settle", settled)
-
-
-def _measure(
-    name: str,
-    batch: int,
-    rounds: range,
-    make: Callable[[int], object],
-    work: Callable[..., object],
-    after: Callable[..., object] = id,
-) -> None:
-    costs: list[float] = []
+    for _ in rounds:
+        specs = [NewJob(id=ids.new(), task="bench", payload=b"x" * 100) for _ in range(batch)]
+        pushing.do(pushes, specs)
     for number in rounds:
-        what = make(number)
-        started = time.perf_counter()
-        done = work(what)
-        costs.append((time.perf_counter() - started) / batch * 1e6)
-        after(done)
-    _show(name, costs)
-
-
-def _show(name: str, costs: list[float]) -> None:
-    print(f"{name:8} best {min(costs):5.2f}  median {median(costs):5.2f} µs a job")
+        ask = Claim(session=session, request=number + 1, limit=batch)
+        leases = claiming.do(claims, ask)
+        ends = [Settlement(token=lease.token, verdict=Done(result=b"\x01")) for lease in leases]
+        settling.do(settles, ends)
+    for step in (pushing, claiming, settling):
+        step.show()
 
 
 if __name__ == "__main__":
