@@ -71,7 +71,7 @@ test-all: test test-newest
 coverage: $(VENV)/.ready-test
 	@mkdir -p .cache/coverage
 	$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest -m "not slow" $(ARGS)
+	$(RUN) -m coverage run -m pytest -q -m "not slow" tests/policies tests/foreman tests/queue $(ARGS)
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --fail-under=100 \
 		--include="src/treadle/policies/*,src/treadle/ports.py,src/treadle/foreman/*"
