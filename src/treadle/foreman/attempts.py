@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempts"]
 
 _log = get_logger("treadle.foreman")
+_STOPPED = "the foreman stopped before the attempt had ended"
 
 
 class Attempts:
@@ -112,9 +113,11 @@ class Attempts:
             if not job.settled:
                 self._conclude(job, task, ended)
         except asyncio.CancelledError as error:
-            # By its own code, unless everything is cancelled because the loop is torn down.
-            if job.settled or self._torn_down():
+            if job.settled:
                 raise
+            # By its own code; or everything is cancelled, because the loop is being torn down.
+            if self._torn_down() and job.ending is None:
+                job.ending = Stopped(_STOPPED)
             self._conclude(job, task, Ended(error=error))
         # A fault of the place or of ours. Its lease would be renewed for ever if nobody judged it.
         except Exception as error:  # noqa: BLE001
@@ -220,7 +223,7 @@ class Attempts:
     def end_all(self) -> None:
         """Ask everything that still runs to end; it is given back."""
         for job in list(self.running):
-            job.end(Stopped("the foreman stopped before the attempt had ended"))
+            job.end(Stopped(_STOPPED))
 
     def close(self) -> None:
         """Nothing runs any more."""

@@ -1,0 +1,503 @@
+"""What ends an attempt from outside: a timeout, a cancel, a lost lease, a stop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from tests.foreman.kit import Manual, listen, names, record_of, steal
+from treadle import (
+    CONTEXT,
+    Context,
+    JobCancelled,
+    JobFailed,
+    JobState,
+    Retry,
+    RetryLater,
+    Skip,
+    Treadle,
+    backoff,
+)
+from treadle.errors import LeaseLost
+from treadle.foreman.attempts import Attempts
+from treadle.ports import Settlement
+from treadle.records import Settled
+from treadle.testing import eventually
+from treadle.verdicts import Done
+
+AT_ONCE = backoff.fixed(0, jitter=False)
+
+
+class Hang:
+    """Code that waits for ever, and how it was ended."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.errors: list[BaseException] = []
+        self.fences: list[int] = []
+
+    async def aio(self, ctx: Context = CONTEXT) -> str:
+        self.fences.append(ctx.fence)
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            self.errors.append(ctx.channel.ending or error)
+            raise
+        return "never"
+
+    def thread(self, ctx: Context = CONTEXT) -> str:
+        self.fences.append(ctx.fence)
+        self.started.set()
+        try:
+            while True:
+                ctx.check()
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    def task(self, app: Treadle, mode: str, **options: Any) -> Any:
+        async def aio(ctx: Context = CONTEXT) -> str:
+            return await self.aio(ctx)
+
+        def thread(ctx: Context = CONTEXT) -> str:
+            return self.thread(ctx)
+
+        made: Any = app.task(name="hang", **options)(aio if mode == "asyncio" else thread)
+        return made
+
+
+@pytest.mark.parametrize("mode", ["asyncio", "thread"])
+async def test_a_lost_lease_ends_the_code_and_its_word_counts_no_more(
+    app: Treadle, mode: str
+) -> None:
+    hang = Hang()
+    task = hang.task(app, mode)
+    lost = listen(app, "job.lost")
+    async with app.foreman() as foreman:
+        job = await task.aenqueue()
+        await eventually(hang.started.is_set)
+        thief, lease = await steal(app, foreman, job.id)
+        foreman._heartbeat.nudge()
+        await eventually(lambda: foreman.stats["running"] == 0)
+        assert [type(error) for error in hang.errors] == [LeaseLost]
+        assert foreman.stats["job.lost"] == 1
+        backend = await app.core.ready()
+        end = Settlement(token=lease.token, verdict=Done())
+        assert await backend.settle([end]) == [Settled.OK]
+        await backend.close_session(thief)
+        assert await job.aresult(timeout=10) is None
+    assert [(event.job_id, event.attempt) for event in lost] == [(job.id, 1)]
+    assert "taken over" in lost[0].data["reason"]
+    assert lease.crashes == 0  # nobody had reported that it had started
+
+
+async def test_a_verdict_that_comes_too_late_changes_nothing(app: Treadle) -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    @app.task(name="late")
+    async def late() -> str:
+        started.set()
+        await release.wait()
+        return "mine"
+
+    lost = listen(app, "job.*")
+    async with app.foreman() as foreman:
+        job = await late.aenqueue()
+        await started.wait()
+        thief, _ = await steal(app, foreman, job.id)
+        release.set()
+        await eventually(lambda: foreman.stats["job.lost"] == 1)
+        record = await record_of(app, job.id)
+        assert (record.state, record.fence) == (JobState.RUNNING, 2)
+        assert foreman.stats["job.succeeded"] == 0
+        backend = await app.core.ready()
+        await backend.close_session(thief)
+    assert names(lost)[:3] == ["job.enqueued", "job.started", "job.lost"]
+    assert "too late" in lost[2].data["reason"]
+
+
+async def test_a_lease_that_cannot_be_renewed_ends_the_code_before_it_lapses(
+    flaky: Manual,
+) -> None:
+    hang = Hang()
+    task = hang.task(flaky.app, "asyncio")
+    lost = listen(flaky.app, "job.lost")
+    async with flaky.app.foreman(lease=30) as foreman:
+        job = await task.aenqueue()
+        await eventually(hang.started.is_set)
+        flaky.backend.fail("extend", "refused")
+        await flaky.clock.aadvance(26.5)
+        await eventually(lambda: flaky.backend.calls["extend"] > 0)
+        assert foreman.stats["running"] == 1
+        await flaky.clock.aadvance(0.6)  # the local deadline is 27 s after the claim was sent
+        await eventually(lambda: foreman.stats["job.lost"] == 1)
+        record = await record_of(flaky.app, job.id)
+        assert record.lease_until is not None
+        assert flaky.clock.now() < record.lease_until  # the store still holds it for us
+    assert "could not be renewed" in lost[0].data["reason"]
+
+
+@pytest.mark.parametrize("mode", ["asyncio", "thread"])
+async def test_a_cancel_reaches_running_code_long_before_the_next_renewal(
+    app: Treadle, mode: str
+) -> None:
+    hang = Hang()
+    task = hang.task(app, mode, retry=5)
+    heard = listen(app, "job.*")
+    async with app.foreman(lease=3600):
+        job = await task.aenqueue()
+        await eventually(hang.started.is_set)
+        await job.acancel()
+        with pytest.raises(JobCancelled):
+            await job.aresult(timeout=20)
+    assert [type(error) for error in hang.errors] == [JobCancelled]
+    assert (await job.arecord()).state is JobState.CANCELLED
+    assert "job.cancelled" in names(heard)
+
+
+async def test_without_events_a_renewal_brings_the_cancel(
+    flaky: Manual, caplog: pytest.LogCaptureFixture
+) -> None:
+    hang = Hang()
+    task = hang.task(flaky.app, "asyncio")
+    flaky.backend.fail("subscribe", OSError("no events today"))
+    async with flaky.app.foreman(lease=30) as foreman:
+        job = await task.aenqueue()
+        await eventually(hang.started.is_set)
+        await job.acancel()
+        await flaky.clock.aadvance(12)
+        await eventually(lambda: foreman.stats["job.cancelled"] == 1)
+    assert "no events today" in caplog.text
+
+
+async def test_progress_brings_a_cancel_too(flaky: Manual) -> None:
+    @flaky.app.task(name="busy")
+    async def busy(ctx: Context = CONTEXT) -> None:
+        for n in range(1_000_000):
+            ctx.progress(n)
+            await flaky.clock.sleep(1)
+
+    flaky.backend.fail("subscribe", OSError("no events today"))
+    async with flaky.app.foreman(lease=3600) as foreman:
+        job = await busy.aenqueue()
+        await eventually(lambda: flaky.backend.calls["extend"] > 0)
+        await job.acancel()
+        await flaky.clock.aadvance(3)
+        await eventually(lambda: foreman.stats["job.cancelled"] == 1)
+
+
+async def test_progress_finds_out_that_the_lease_is_lost(manual: Manual) -> None:
+    say = asyncio.Event()
+    app = manual.app
+
+    @app.task(name="busy")
+    async def busy(ctx: Context = CONTEXT) -> None:
+        await say.wait()
+        ctx.progress(1)
+        await asyncio.Event().wait()
+
+    async with app.foreman(lease=3600) as foreman:
+        job = await busy.aenqueue()
+        await eventually(lambda: foreman.stats["running"] == 1)
+        thief, _ = await steal(app, foreman, job.id)
+        say.set()
+        await eventually(lambda: foreman.stats["job.lost"] == 1)
+        await (await app.core.ready()).close_session(thief)
+
+
+async def test_progress_that_is_not_stored_harms_nothing(flaky: Manual) -> None:
+    say = asyncio.Event()
+
+    @flaky.app.task(name="steps")
+    async def steps(ctx: Context = CONTEXT) -> str:
+        ctx.progress(1)
+        await say.wait()
+        ctx.progress(2)
+        return "done"
+
+    flaky.backend.fail("extend", "refused")
+    async with flaky.app.foreman() as foreman:
+        job = await steps.aenqueue()
+        await eventually(lambda: flaky.backend.calls["extend"] > 0)
+        say.set()
+        await eventually(lambda: foreman.stats["job.succeeded"] == 1)
+    record = await job.arecord()
+    assert record.note is not None
+    assert record.note.current == 2  # the last word goes with the verdict
+
+
+async def test_code_that_swallows_the_request_to_end_loses_its_place(
+    manual: Manual, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, clock = manual
+    release, asked = asyncio.Event(), asyncio.Event()
+
+    @app.task(name="stubborn", timeout=1)
+    async def stubborn() -> str:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                asked.set()
+        return "late"
+
+    @app.task(name="next")
+    async def following() -> str:
+        return "mine"
+
+    async with app.foreman(concurrency=1, lease=3600, grace=2) as foreman:
+        job = await stubborn.aenqueue()
+        other = await following.aenqueue()
+        await clock.aadvance(1.5)
+        assert asked.is_set()
+        assert foreman.stats["running"] == 1
+        await clock.aadvance(4)  # twice its patience, which is the grace here
+        assert foreman.stats["abandoned"] == 1
+        assert await other.aresult() == "mine"
+        with pytest.raises(JobFailed) as caught:
+            await job.aresult()
+        assert caught.value.cause == "timeout"
+        release.set()
+        await clock.aadvance(0)
+        assert foreman.stats["job.failed"] == 1
+        assert foreman.stats["job.succeeded"] == 1
+    assert "attempt.abandoned" in caplog.text
+
+
+async def test_a_thread_that_does_not_look_is_left_to_itself(manual: Manual) -> None:
+    app, clock = manual
+    release, started = threading.Event(), threading.Event()
+
+    @app.task(name="blind", timeout=1)
+    def blind() -> None:
+        started.set()
+        release.wait()
+
+    async with app.foreman(concurrency=1, lease=3600) as foreman:
+        job = await blind.aenqueue()
+        await eventually(started.is_set)
+        await clock.aadvance(7)
+        await eventually(lambda: foreman.stats["abandoned"] == 1)
+        with pytest.raises(JobFailed) as caught:
+            await job.aresult()
+        assert caught.value.cause == "timeout"
+        release.set()
+
+
+async def test_what_is_abandoned_may_still_speak(manual: Manual) -> None:
+    app, clock = manual
+    release, started = threading.Event(), threading.Event()
+    spoken = threading.Event()
+
+    @app.task(name="blind", timeout=1)
+    def blind(ctx: Context = CONTEXT) -> None:
+        started.set()
+        release.wait()
+        ctx.progress(1)
+        spoken.set()
+
+    async with app.foreman(lease=3600) as foreman:
+        job = await blind.aenqueue()
+        await eventually(started.is_set)
+        await clock.aadvance(7)
+        await eventually(lambda: foreman.stats["abandoned"] == 1)
+    release.set()
+    await eventually(spoken.is_set)
+    assert (await job.arecord()).note is None
+
+
+async def test_a_timeout_is_tried_again_where_the_retry_says_so(manual: Manual) -> None:
+    @manual.app.task(name="slow", timeout=1, retry=Retry(1, backoff=AT_ONCE))
+    async def slow(ctx: Context = CONTEXT) -> int:
+        if ctx.attempt == 1:
+            await asyncio.Event().wait()
+        return ctx.attempt
+
+    async with manual.app.foreman() as foreman:
+        job = await slow.aenqueue()
+        await manual.clock.aadvance(1.5)
+        await eventually(lambda: foreman.stats["job.succeeded"] == 1)
+        assert await job.aresult() == 2
+    record = await job.arecord()
+    assert [attempt.cause for attempt in record.attempts] == ["timeout"]
+
+
+async def test_code_steers_its_outcome_also_when_its_time_is_up(manual: Manual) -> None:
+    @manual.app.task(name="slow", timeout=1)
+    async def slow(ctx: Context = CONTEXT) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise Skip("good enough") from None
+
+    async with manual.app.foreman() as foreman:
+        job = await slow.aenqueue()
+        await manual.clock.aadvance(1.5)
+        await eventually(lambda: foreman.stats["job.succeeded"] == 1)
+        assert (await job.arecord()).skipped == "good enough"
+
+
+async def test_an_error_of_the_cleanup_stands_beside_the_timeout(manual: Manual) -> None:
+    @manual.app.task(name="slow", timeout=1)
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the cleanup failed")
+
+    async with manual.app.foreman() as foreman:
+        job = await slow.aenqueue()
+        await manual.clock.aadvance(1.5)
+        await eventually(lambda: foreman.stats["job.failed"] == 1)
+    record = await job.arecord()
+    assert record.cause == "timeout"
+    assert record.fault is not None
+    assert "the cleanup failed" in record.fault.traceback
+
+
+async def test_a_call_may_have_its_own_timeout_and_retries(manual: Manual) -> None:
+    seen: list[str] = []
+
+    @manual.app.task(name="slow", timeout=10, retry=Retry(3, backoff=AT_ONCE))
+    async def slow(name: str, ctx: Context = CONTEXT) -> None:
+        seen.append(f"{name} {ctx.attempt} {ctx.deadline is not None}")
+        if name == "fails":
+            raise ValueError
+        await asyncio.Event().wait()
+
+    async with manual.app.foreman(lease=3600) as foreman:
+        short = await slow.options(timeout=1, retry=0).aenqueue("short")
+        endless = await slow.options(timeout=None).aenqueue("endless")
+        fails = await slow.options(retry=1).aenqueue("fails")
+        await manual.clock.aadvance(30)
+        assert (await short.arecord()).cause == "timeout"
+        assert (await fails.arecord()).tries == 2
+        assert (await endless.arecord()).state is JobState.RUNNING
+        assert foreman.stats["running"] == 1
+        await endless.acancel()
+        await eventually(lambda: foreman.stats["running"] == 0)
+    assert seen == ["short 1 True", "endless 1 False", "fails 1 True", "fails 2 True"]
+
+
+async def test_an_attempt_that_cancels_itself_ends_as_an_error(app: Treadle) -> None:
+    @app.task(name="self")
+    async def itself() -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        current.cancel()
+        await asyncio.Event().wait()
+
+    async with app.foreman() as foreman:
+        job = await itself.aenqueue()
+        with pytest.raises(JobFailed, match="CancelledError"):
+            await job.aresult(timeout=10)
+        assert foreman.stats["running"] == 0
+
+
+def test_a_loop_that_is_torn_down_says_nothing_of_its_jobs() -> None:
+    """As after an interrupt, when nobody has left the foreman in good order."""
+    app = Treadle("memory://torn")
+    hang = Hang()
+    task = hang.task(app, "asyncio")
+
+    async def main() -> str:
+        foreman = app.foreman(grace=0)
+        await foreman.__aenter__()
+        job = await task.aenqueue()
+        await eventually(hang.started.is_set)
+        return str(job.id)
+
+    with app:
+        job_id = asyncio.run(main())
+        state = app.job(job_id).state
+    assert [type(error) for error in hang.errors] == [asyncio.CancelledError]
+    assert state in {JobState.QUEUED, JobState.RUNNING}
+
+
+async def test_a_fault_in_the_place_ends_the_attempt(
+    memory_app: Treadle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("the judge is ill")
+
+    monkeypatch.setattr(Attempts, "_judge", broken)
+
+    @memory_app.task(name="fails")
+    async def fails() -> None:
+        raise ValueError
+
+    async with memory_app.foreman() as foreman:
+        job = await fails.aenqueue()
+        with pytest.raises(JobFailed, match="the judge is ill"):
+            await job.aresult(timeout=10)
+        assert foreman.stats["running"] == 0
+    assert "attempt.broken" in caplog.text
+
+
+async def test_at_most_once_ends_with_a_lost_lease(app: Treadle) -> None:
+    hang = Hang()
+    task = hang.task(app, "asyncio", delivery="at_most_once")
+    async with app.foreman() as foreman:
+        job = await task.aenqueue()
+        await eventually(hang.started.is_set)
+        from treadle.ports import Held
+        from treadle.records import Token
+
+        token = Token(job.id, 1, foreman._session.nonce)
+        backend = await app.core.ready()
+        await backend.extend(foreman._session, [Held(token=token, started=True)], 0.0)
+        record = await record_of(app, job.id)
+        assert (record.state, record.cause) == (JobState.FAILED, "crashed")
+        foreman._heartbeat.nudge()
+        await eventually(lambda: foreman.stats["running"] == 0)
+    assert hang.fences == [1]
+
+
+async def test_at_most_once_is_not_run_again_on_its_own_wish(app: Treadle) -> None:
+    runs: list[int] = []
+
+    @app.task(name="once", delivery="at_most_once")
+    async def once() -> None:
+        runs.append(1)
+        raise RetryLater("please", delay=0)
+
+    async with app.foreman():
+        job = await once.aenqueue()
+        with pytest.raises(JobFailed, match="please"):
+            await job.aresult(timeout=10)
+    assert runs == [1]
+
+
+async def test_progress_and_checkpoints_reach_the_store_while_it_runs(manual: Manual) -> None:
+    app, clock = manual
+
+    @app.task(name="long")
+    async def long(ctx: Context = CONTEXT) -> None:
+        for n in range(4):
+            ctx.progress(n, 4, f"step {n}")
+            ctx.checkpoint({"at": n})
+            ctx.note(colour="blue")
+            await clock.sleep(0.1)
+        await asyncio.Event().wait()
+
+    async with app.foreman(grace=0):
+        job = await long.aenqueue()
+        await clock.aadvance(0)
+        await eventually(lambda: clock.next_due is not None)
+        first = await record_of(app, job.id)
+        assert first.note is not None
+        assert first.note.current == 0
+        await clock.aadvance(0.2)  # four times a second is enough for people
+        again = await record_of(app, job.id)
+        assert again.note is not None
+        assert again.note.current == 0
+        await clock.aadvance(0.4)
+        record = await record_of(app, job.id)
+    assert record.note is not None
+    assert (record.note.current, record.note.total) == (3, 4)
+    assert record.note.meta == {"colour": "blue"}
+    assert record.note.checkpoint is not None
