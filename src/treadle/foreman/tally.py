@@ -74,10 +74,7 @@ class Tally:
                 if job is not None:
                     self._say(name, job, end.verdict)
             else:
-                counts["job.lost"] += 1
-                _log.warning(
-                    "job.lost", job=end.token.job_id, answer=str(answer), reason="late verdict"
-                )
+                self._lost(end.token, job, f"the verdict came too late: {answer}")
 
     def lost(self, job: Running, reason: str) -> None:
         """A lease went away while its job ran."""
