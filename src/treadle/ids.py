@@ -17,9 +17,13 @@ from treadle.clock import Clock, SystemClock
 
 __all__ = ["Chance", "Ids", "SystemIds"]
 
-_COUNTER = 1 << 12
-_VARIANT = 0x8000_0000_0000_0000
-_RANDOM = (1 << 62) - 1
+# Ids of one millisecond.
+_COUNT_MAX = 1 << 12
+# Ids whose random half is made at once, because a call for random bits costs more than its bits.
+_TAILS = 64
+_BITS, _DIGITS = 64, 16
+# The first digit of the random half: two bits say which kind of UUID it is, two are random.
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 class Chance(Protocol):
@@ -56,28 +60,45 @@ class SystemIds:
         self.chance: Chance = chance or _BufferedRandom()
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._last = 0  # milliseconds << 12 | counter
+        self._millisecond = -1
+        # Of the last id in its millisecond.
+        self._count = 0
+        # The text of the millisecond, which many ids have in common.
+        self._head = ""
+        self._tails: list[str] = []
         _forgetful.add(self)
 
     def new(self) -> str:
         """A new id; larger than all before it in this process."""
-        ticks = int(self._clock.now() * 1000) * _COUNTER
+        now = int(self._clock.now() * 1000)
         with self._lock:
+            count = self._count + 1
             # A clock that stands still or goes back only makes the counter run on.
-            if ticks <= self._last:
-                ticks = self._last + 1
-            self._last = ticks
-        low = f"{_VARIANT | (self.chance.getrandbits(62) & _RANDOM):x}"
-        high = f"{ticks:015x}"
-        return f"{high[:8]}-{high[8:12]}-7{high[12:]}-{low[:4]}-{low[4:]}"
+            if now > self._millisecond or count == _COUNT_MAX:
+                count = 0
+                self._millisecond = max(now, self._millisecond + 1)
+                text = f"{self._millisecond:012x}"
+                self._head = f"{text[:8]}-{text[8:]}-7"
+            self._count = count
+            if not self._tails:
+                self._tails = self._random_tails()
+            return f"{self._head}{count:03x}-{self._tails.pop()}"
+
+    def _random_tails(self) -> list[str]:
+        digits = f"{self.chance.getrandbits(_TAILS * _BITS):0{_TAILS * _DIGITS}x}"
+        return [
+            f"{_VARIANT[digits[at]]}{digits[at + 1 : at + 4]}-{digits[at + 4 : at + _DIGITS]}"
+            for at in range(0, len(digits), _DIGITS)
+        ]
 
     def nonce(self) -> int:
         """64 random bits without the sign, so that every store has a column for them."""
         return self.chance.getrandbits(63)
 
     def forget(self) -> None:
-        """In a forked child: another thread may have held the lock when we forked."""
+        """In a forked child: the lock may have been held, and the parent has the same tails."""
         self._lock = threading.Lock()
+        self._tails = []
 
 
 class _BufferedRandom(random.Random):
