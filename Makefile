@@ -52,16 +52,16 @@ env: $(VENV)/.ready-dev
 # ---------------------------------------------------------------- tests
 
 test: $(VENV)/.ready-test
-	$(RUN) -m pytest -n $(JOBS) $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-fast: $(VENV)/.ready-test
-	$(RUN) -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-newest:
 	@if PYTHON='$(PYTHON)' tools/find_python.sh newest >/dev/null; then \
 		$(MAKE) --no-print-directory $(NEWEST)/.ready-test && \
 		$(NEWEST)/bin/python --version && \
-		$(NEWEST)/bin/python -m pytest -n $(JOBS) -m "not slow" -o cache_dir=.cache/pytest-newest $(ARGS); \
+		$(NEWEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" -o cache_dir=.cache/pytest-newest $(ARGS); \
 	else \
 		echo "This machine has no other Python from 3.11 on: nothing more to test."; \
 	fi
