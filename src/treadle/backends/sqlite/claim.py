@@ -86,10 +86,8 @@ class _Claim:
         tx, ask = self.tx, self.ask
         tx.flush()
         suspects = self._suspects()
-        alone = False
-        if suspects and ask.holding == 0 and ask.limit > 0:
-            alone = self._grant_suspect(suspects)
-        self.suspects_wait = bool(suspects) and not (alone and sum(suspects.values()) == 1)
+        alone = ask.holding == 0 and ask.limit > 0 and self._grant_suspect(suspects)
+        self.suspects_wait = bool(suspects) and not alone
         if not alone:
             for index, name in enumerate(ask.queues):
                 if len(self.leases) < ask.limit and self.parked < PARK_MAX:
@@ -144,21 +142,23 @@ class _Claim:
 
     # -- suspects
 
-    def _suspects(self) -> dict[str, int]:
-        """Queues of the claim in which suspects wait, in the order of the claim."""
-        found: dict[str, int] = {}
+    def _suspects(self) -> list[tuple[int, int, int, str]]:
+        """The first suspect of each queue, with its place, in the order of the claim."""
         tx = self.tx
         if not tx.memo.no_suspects:
             tx.memo.no_suspects = tx.one("occupied", Code.SUSPECT, "", 1) is None
         if tx.memo.no_suspects:
-            return found
+            return []
+        found: list[tuple[int, int, int, str]] = []
         for index, name in enumerate(self.ask.queues):
-            found |= occupied(tx, name, Code.SUSPECT, self._allows(index))
-        return found
+            for queue in occupied(tx, name, Code.SUSPECT, self._allows(index)):
+                rank, seq = tx.one("first_place", Code.SUSPECT, queue)
+                found.append((index, rank, seq, queue))
+        return sorted(found)
 
-    def _grant_suspect(self, suspects: dict[str, int]) -> bool:
+    def _grant_suspect(self, suspects: list[tuple[int, int, int, str]]) -> bool:
         # Those that a key or limit keeps back are parked on the way.
-        return any(self._take(queue, Code.SUSPECT, 1) for queue in suspects)
+        return any(self._take(queue, Code.SUSPECT, 1) for _, _, _, queue in suspects)
 
     # -- jobs
 

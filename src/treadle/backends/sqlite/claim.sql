@@ -8,6 +8,9 @@ FROM treadle_job j JOIN treadle_body b ON b.seq = j.seq
 WHERE j.state = +? AND j.queue = ? AND (j.rank, j.seq) > (?, ?)
 ORDER BY j.rank, j.seq LIMIT ?;
 
+-- name: first_place
+SELECT rank, seq FROM treadle_job WHERE state = +? AND queue = ? ORDER BY rank, seq LIMIT 1;
+
 -- name: grant
 UPDATE treadle_job SET state = 3, fence = fence + 1, nonce = ?, started = ?, until = ?,
   holder = ?, version = version + 1

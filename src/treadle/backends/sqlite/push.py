@@ -118,8 +118,7 @@ class _Push:
             _record(self.tx, job.id, answer)
             return answer
         if answer.status is PushStatus.RESCHEDULED and holder is not None:
-            due = instant(self.tx, job.due) or self.tx.now
-            move_due(self.tx, holder, self.tx.spec(holder), due)
+            move_due(self.tx, holder, self.tx.spec(holder), instant(self.tx, job.due))
             _record(self.tx, job.id, answer)
             return answer
         if job.bound is not None and not self.follow_ups and self._bound_reached(job, holder):
@@ -224,6 +223,9 @@ def _must_park(tx: Tx, key: str) -> bool:
 def _await(tx: Tx, seq: int, job: NewJob) -> None:
     """Let a job wait for those of its dependencies that have not ended."""
     assert job.after is not None
+    row = tx.row_at(seq)
+    if row is None:  # a later job of the same push took its place
+        return
     failed: str | None = None
     waits = False
     for other in dict.fromkeys(job.after.ids):
@@ -235,12 +237,8 @@ def _await(tx: Tx, seq: int, job: NewJob) -> None:
         elif not ended:
             failed = failed or other
     if failed is not None and job.after.on_failure is not OnFailure.RUN:
-        row = tx.row_at(seq)
-        assert row is not None
         fail_dependant(tx, row, job, failed)
     elif not waits:
-        row = tx.row_at(seq)
-        assert row is not None
         place(tx, row, job)
         tx.save(row, Code.WAITING)
 
@@ -251,7 +249,7 @@ def _record(tx: Tx, job_id: str, answer: Pushed) -> None:
     tx.run("bury", job_id, answer.status.value, answer.of, None, None, None, tx.now, until)
 
 
-def move_due(tx: Tx, row: Row, spec: NewJob, due: float) -> None:
+def move_due(tx: Tx, row: Row, spec: NewJob, due: float | None) -> None:
     """Give a job that neither runs nor has ended another time."""
     was = row.state
     row.due = due
