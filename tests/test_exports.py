@@ -14,11 +14,11 @@ import treadle
 SRC = Path(__file__).parent.parent / "src"
 HEAVY = {"typer", "click", "rich", "structlog", "pydantic", "attr", "multiprocessing", "pytest"}
 PUBLIC = """
-    Treadle task Task Job Context CONTEXT Depends Foreman Event
+    Treadle task Task Job Context CONTEXT current Depends Foreman Event
     JobState Cause Keep Unique LOW NORMAL HIGH CRITICAL
     Retry Timeout Breaker Rate Slots LimitSet backoff
     RetryLater Skip Fail Trip Quit
-    TreadleError InvalidOption UnknownOption InvalidCall NotEncodable
+    TreadleError InvalidOption UnknownOption InvalidCall PayloadError NotEncodable
     QueueFull DuplicateJob OutcomeUnknown JobNotFound
     JobError JobFailed JobCancelled ResultExpired
     WaitTimeout AttemptTimeout LeaseLost BackendError BackendUnavailable
@@ -72,12 +72,21 @@ def test_the_decorator_is_not_hidden_by_its_module(first: str) -> None:
     assert _python(f"{code}; print(type(task).__name__)").split() == ["True", "function"]
 
 
-def test_what_draws_on_the_screen_is_not_loaded() -> None:
-    """Not even when every name is used, but for what runs jobs."""
-    code = f"""
-import sys, treadle
-for name in treadle.__all__:
-    name == "Foreman" or getattr(treadle, name)
-print(*sorted({HEAVY} & set(sys.modules)))
-"""
-    assert _python(code).split() == []
+@pytest.mark.parametrize("code", ["import treadle", "from treadle import Treadle"])
+def test_what_runs_jobs_and_draws_on_the_screen_is_not_loaded(code: str) -> None:
+    assert _loaded(code) & (HEAVY | {"treadle.foreman", "treadle.backends.memory"}) == set()
+
+
+def test_the_package_alone_loads_nothing_of_its_own() -> None:
+    own = {name for name in _loaded("import treadle") if name.startswith("treadle")}
+    assert own == {"treadle", "treadle.version"}
+
+
+def test_no_name_but_the_foreman_loads_what_is_heavy() -> None:
+    code = "import treadle; [getattr(treadle, x) for x in treadle.__all__ if x != 'Foreman']"
+    assert _loaded(code) & HEAVY == set()
+
+
+def _loaded(code: str) -> set[str]:
+    """The modules that are loaded after some code."""
+    return set(_python(f"{code}; import sys; print(*sys.modules)").split())

@@ -15,7 +15,7 @@ from treadle.version import __version__
 
 if TYPE_CHECKING:
     from treadle.app import Treadle
-    from treadle.context import CONTEXT, Context
+    from treadle.context import CONTEXT, Context, current
     from treadle.depends import Depends
     from treadle.errors import (
         AttemptTimeout,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LeaseLost,
         NotEncodable,
         OutcomeUnknown,
+        PayloadError,
         QueueFull,
         Quit,
         ResultExpired,
@@ -80,6 +81,7 @@ __all__ = [
     "LimitSet",
     "NotEncodable",
     "OutcomeUnknown",
+    "PayloadError",
     "QueueFull",
     "Quit",
     "Rate",
@@ -98,6 +100,7 @@ __all__ = [
     "WaitTimeout",
     "__version__",
     "backoff",
+    "current",
     "task",
 ]
 
@@ -106,6 +109,7 @@ _HOMES = {
     "treadle.context": (
         "CONTEXT",
         "Context",
+        "current",
     ),
     "treadle.depends": ("Depends",),
     "treadle.errors": (
@@ -123,6 +127,7 @@ _HOMES = {
         "LeaseLost",
         "NotEncodable",
         "OutcomeUnknown",
+        "PayloadError",
         "QueueFull",
         "Quit",
         "ResultExpired",

@@ -357,7 +357,7 @@ def current() -> Context:
     attempting = CURRENT.get()
     if attempting is None:
         raise NotOpen(
-            "no job runs here: treadle.context.current() works in a task and in what it calls; "
+            "no job runs here: treadle.current() works in a task and in what it calls; "
             "a plain call of a task has no context"
         )
     return attempting.context
