@@ -74,7 +74,8 @@ def test_an_option_that_cannot_work_is_refused(shell: Shell, words: list[str], s
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_in_good_order(shell: Shell, stop: signal.Signals) -> None:
     with shell.program("run", "tasks:app") as process:
-        lines_until(process, "foreman.started")
+        # It listens to signals when it runs jobs.
+        assert shell("enqueue", "tasks:app", "add", "1", "--wait").out == "2\n"
         process.send_signal(stop)
         lines_until(process, "foreman.stopped")
     assert process.returncode == 0
@@ -109,19 +110,17 @@ def test_dev_waits_for_code_that_works(shell: Shell) -> None:
     with shell.program("dev", "tasks:app") as process:
         assert "No module named" in "".join(lines_until(process, "waiting for a change"))
         shell.tasks.write_text(good)
-        lines_until(process, "foreman.started")
+        assert shell("enqueue", "tasks:app", "add", "1", "--wait").out == "2\n"
         process.send_signal(signal.SIGINT)
         process.communicate()
     assert process.returncode == 0
 
 
 def test_dev_runs_what_lives_in_memory(shell: Shell) -> None:
-    shell.tasks.write_text('from treadle import Treadle\napp = Treadle("memory://")\n')
+    shell.tasks.write_text(shell.tasks.read_text().replace("sqlite:///jobs.db", "memory://"))
     with shell.program("dev", "tasks:app", "--no-reload") as process:
-        lines_until(process, "foreman.started")
-        process.terminate()
-        process.communicate()
-    assert process.returncode == 0
+        assert "memory://" in lines_until(process, "foreman.started")[-1]
+        process.kill()
 
 
 class Watched:

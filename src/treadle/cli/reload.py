@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ from treadle.clock import Clock
 __all__ = ["Reloader", "restart", "watched_files"]
 
 _EVERY = 0.5
+_ENDINGS = (".py", ".toml")
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "build", "dist"}
 _MANY = 2000
 
@@ -81,10 +83,20 @@ class Reloader:
             watch: Any = importlib.import_module("watchfiles").watch
         except ImportError:
             return None
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         changes: Iterator[object] = watch(
-            Path.cwd(), stop_event=self._stop, raise_interrupt=False, yield_on_timeout=True
+            Path.cwd(),
+            # Logs and stores in the directory change all the time.
+            watch_filter=_is_source,
+            stop_event=self._stop,
+            raise_interrupt=False,
+            yield_on_timeout=True,
         )
         return lambda: next(changes, None)
+
+
+def _is_source(change: object, path: str) -> bool:
+    return path.endswith(_ENDINGS)
 
 
 def watched_files() -> set[Path]:
@@ -115,11 +127,7 @@ def _below(directory: Path) -> set[Path]:
             and name not in _SKIPPED
             and not Path(place, name, "pyvenv.cfg").exists()
         ]
-        found |= {
-            Path(place, name)
-            for name in names
-            if name.endswith((".py", ".toml")) and name[0] != "."
-        }
+        found |= {Path(place, name) for name in names if name.endswith(_ENDINGS) and name[0] != "."}
         if len(found) > _MANY:
             return found
     return found
