@@ -12,6 +12,7 @@ import pytest
 import treadle
 
 SRC = Path(__file__).parent.parent / "src"
+REFERENCE = SRC.parent / "docs" / "reference"
 HEAVY = {"typer", "click", "rich", "structlog", "pydantic", "attr", "multiprocessing", "pytest"}
 PUBLIC = """
     Treadle task Task Job Context CONTEXT current Depends Foreman Event
@@ -50,6 +51,19 @@ def test_each_is_there_and_described(name: str) -> None:
     if isinstance(value, type) or callable(value):
         assert value.__doc__, f"{name} has no docstring"
         assert value.__module__.startswith("treadle.")
+
+
+@pytest.mark.parametrize("name", sorted({*PUBLIC} - {"__version__"}))
+def test_the_reference_describes_it(name: str) -> None:
+    pages = "".join(page.read_text("utf-8") for page in REFERENCE.glob("*.md"))
+    value = getattr(treadle, name)
+    if isinstance(value, ModuleType):
+        home = value.__name__
+    elif hasattr(value, "__qualname__"):
+        home = value.__module__
+    else:
+        home = treadle._HOME_OF[name]
+    assert f"automodule:: {home}\n" in pages
 
 
 def test_a_star_import_gives_the_public_names() -> None:

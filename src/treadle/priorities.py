@@ -7,6 +7,10 @@ from typing import Final
 __all__ = ["CRITICAL", "HIGH", "LOW", "NORMAL"]
 
 LOW: Final = -10
+"""After what is normal."""
 NORMAL: Final = 0
+"""The default."""
 HIGH: Final = 10
+"""Before what is normal."""
 CRITICAL: Final = 20
+"""Before everything that has one of the other names."""
