@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tests.foreman.flaky import FlakyBackend
 from treadle import Event, JobState, Treadle
+from treadle.clock import SystemClock
 from treadle.foreman import Foreman
 from treadle.ports import Claim, Held, Query
 from treadle.records import JobRecord, Lease, Session, SessionInfo, Token
-from treadle.testing import ManualClock, eventually
+from treadle.testing import ManualClock
 
 
 class Manual(NamedTuple):
@@ -53,17 +55,13 @@ async def steal(app: Treadle, foreman: Foreman, job_id: str) -> tuple[Session, L
     return thief, claimed.leases[0]
 
 
-async def until_state(app: Treadle, job_id: str, state: JobState) -> JobRecord:
-    """The record once it has the state; for what the foreman does by itself."""
-    found: list[JobRecord] = []
-
-    async def look() -> bool:
-        found[:] = [await record_of(app, job_id)]
-        return found[0].state is state
-
+async def advance_until(
+    clock: ManualClock, condition: Callable[[], bool], step: float = 0.5
+) -> None:
+    """Move time on until something holds. Other threads get real time to follow."""
     for _ in range(2000):
-        if await look():
-            return found[0]
-        await eventually(lambda: True)
-        await app.core.clock.sleep(0)
-    raise AssertionError(f"{found[0].state} has not become {state}")
+        if condition():
+            return
+        await clock.aadvance(step)
+        await SystemClock().sleep(0.005)
+    raise AssertionError(f"{condition} did not become true in {clock.monotonic():g} s")

@@ -102,7 +102,8 @@ class Heartbeat:
         tick = min(0.5, self._lease / 12)
         try:
             while not self._stop.is_set():
-                await self._rest(tick)
+                if not self._soon:
+                    await self._rest(tick)
                 if self._watchdog is not None:
                     self._watchdog.look()
                 now = self._clock.monotonic()
