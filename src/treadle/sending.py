@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from treadle.clock import Clock
 from treadle.errors import BackendUnavailable, OutcomeUnknown
+from treadle.failpoints import failpoint
 from treadle.ids import Chance
 from treadle.logs import get_logger
 from treadle.records import NewJob, Pushed
@@ -57,13 +58,18 @@ class Repeats:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._backend.push(jobs)
-            except BackendUnavailable as error:
+                failpoint("enqueue.before_send")
+                answers = await self._backend.push(jobs)
+                failpoint("enqueue.sent_no_reply")
+            except (BackendUnavailable, ConnectionError) as error:
                 delay = pause * self._chance.uniform(0.5, 1.0)
                 if self._clock.monotonic() + delay - began > self._patience:
                     raise _unknown(jobs, self._patience) from error
                 if pause == _FIRST_PAUSE:
                     _log.warning("enqueue.repeated", jobs=len(jobs), error=str(error))
+            else:
+                failpoint("enqueue.after_reply")
+                return answers
             await self._clock.sleep(delay)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
