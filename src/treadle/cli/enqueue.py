@@ -26,45 +26,54 @@ from treadle.task import Task
 __all__: list[str] = []
 
 
+Words = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="APP TASK ARGUMENT",
+        help="The app (unless configured), the task, its arguments: JSON or text, in order or "
+        "as name=value.",
+    ),
+]
+Kwargs = Annotated[str | None, typer.Option("--kwargs", metavar="JSON", help="Arguments by name.")]
+Queue = Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME")]
+Priority = Annotated[int | None, typer.Option("--priority", help="Larger is sooner.")]
+Delay = Annotated[
+    str | None, typer.Option("--delay", metavar="TIME", help="Not before 30s, 5m, 2h from now.")
+]
+RunAt = Annotated[
+    str | None, typer.Option("--run-at", metavar="TIME", help="Not before this time, in ISO 8601.")
+]
+Retry = Annotated[int | None, typer.Option("--retry", help="Further attempts.")]
+Timeout = Annotated[str | None, typer.Option("--timeout", metavar="TIME", help="Of each attempt.")]
+Expires = Annotated[
+    str | None, typer.Option("--expires", metavar="TIME", help="Not started by then: it fails.")
+]
+Key = Annotated[str | None, typer.Option("--key", help="One job of a key runs at a time.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Can be given again.")]
+JobId = Annotated[str | None, typer.Option("--id", metavar="ID", help="Of the job.")]
+WaitForIt = Annotated[bool, typer.Option("--wait", "-w", help="Print the result.")]
+Patience = Annotated[
+    str | None,
+    typer.Option("--wait-timeout", metavar="TIME", help="Wait no longer; the job goes on."),
+]
+
+
 @root.command()
 def enqueue(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="APP TASK ARGUMENT",
-            help="The app (unless configured), the task, its arguments: JSON or text, in order or "
-            "as name=value.",
-        ),
-    ],
-    kwargs: Annotated[
-        str | None, typer.Option("--kwargs", metavar="JSON", help="Arguments by name.")
-    ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME")] = None,
-    priority: Annotated[int | None, typer.Option("--priority", help="Larger is sooner.")] = None,
-    delay: Annotated[
-        str | None, typer.Option("--delay", metavar="TIME", help="Not before 30s, 5m, 2h from now.")
-    ] = None,
-    run_at: Annotated[
-        str | None,
-        typer.Option("--run-at", metavar="TIME", help="Not before this time, in ISO 8601."),
-    ] = None,
-    retry: Annotated[int | None, typer.Option("--retry", help="Further attempts.")] = None,
-    timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="TIME", help="Of each attempt.")
-    ] = None,
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="TIME", help="Not started by then: it fails.")
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="One job of a key runs at a time.")
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="Can be given again.")] = None,
-    job_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Of the job.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Print the result.")] = False,
-    wait_timeout: Annotated[
-        str | None,
-        typer.Option("--wait-timeout", metavar="TIME", help="Wait no longer; the job goes on."),
-    ] = None,
+    words: Words,
+    kwargs: Kwargs = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    delay: Delay = None,
+    run_at: RunAt = None,
+    retry: Retry = None,
+    timeout: Timeout = None,
+    expires: Expires = None,
+    key: Key = None,
+    tag: Tags = None,
+    job_id: JobId = None,
+    wait: WaitForIt = False,
+    wait_timeout: Patience = None,
     url: Url = None,
     json: Json = False,
 ) -> None:

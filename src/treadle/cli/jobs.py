@@ -177,6 +177,7 @@ _DELETE = Verb(name="delete", past="deleted", change=Delete(), states=tuple(sort
 
 
 def _bulk_command(verb: Verb, text: str) -> None:
+    @jobs.command(verb.name, help=text)
     def command(
         ids: filters.Ids = None,
         state: filters.State = None,
@@ -208,8 +209,6 @@ def _bulk_command(verb: Verb, text: str) -> None:
         )
         out = Output(json=json)
         on_store(lambda store: change(store, out, verb, which, yes=yes, dry_run=dry_run), url, app)
-
-    jobs.command(verb.name, help=text)(command)
 
 
 _bulk_command(_RETRY, "Queue failed or cancelled jobs again. Without --state: failed ones.")

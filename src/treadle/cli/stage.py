@@ -88,12 +88,11 @@ def _waiting(snapshot: Snapshot) -> int:
 
 
 def _picture(snapshot: Snapshot) -> Any:
-    from rich.console import Group
     from rich.progress_bar import ProgressBar
+    from rich.table import Table
     from rich.text import Text
 
-    share = snapshot.done / snapshot.total if snapshot.total else 1.0
-    return Group(
-        ProgressBar(total=1.0, completed=share, width=60),
-        Text(_sentence(snapshot)),
-    )
+    picture = Table.grid()
+    picture.add_row(ProgressBar(total=snapshot.total, completed=snapshot.done, width=72))
+    picture.add_row(Text(_sentence(snapshot)))
+    return picture
