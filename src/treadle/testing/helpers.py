@@ -128,8 +128,8 @@ class Wanted:
     def arguments(self, record: JobRecord) -> dict[str, Any]:
         """The arguments of a job by name, defaults included."""
         codec = self.core.codec
-        bound = codec.binding(record.spec.task, record.id)
-        body = codec.open(record.spec.payload, associated=bound).body
+        associated = codec.binding(record.spec.task, record.id)
+        body = codec.open(record.spec.payload, associated=associated).body
         args, kwargs = self.task.shape.decode(body)
         bound = self._signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()
