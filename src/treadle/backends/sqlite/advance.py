@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import msgspec
 
@@ -16,7 +17,7 @@ from treadle.backends.sqlite.ends import (
     tell,
 )
 from treadle.backends.sqlite.lines import free, wake_all
-from treadle.backends.sqlite.rows import Code, Facts, Flag, Row
+from treadle.backends.sqlite.rows import FINAL_CODE, Code, Facts, Flag, Row
 from treadle.backends.sqlite.tickets import sweep_permits, sweep_tickets
 from treadle.backends.sqlite.tx import Reading, Tx
 from treadle.ports import ADVANCE, QUEUE_CELL
@@ -74,14 +75,11 @@ def advance(tx: Tx) -> Horizon:
         return at is not None and at <= now
 
     if reached(found.due):
-        for values in tx.run("due", now, ADVANCE).fetchall():
-            _come_due(tx, Row(*values))
+        _each(tx, "due", _come_due)
     if reached(found.lapse):
-        for values in tx.run("lapsed", now, ADVANCE).fetchall():
-            lose(tx, Row(*values))
+        _each(tx, "lapsed", lose)
     if reached(found.expires):
-        for values in tx.run("expired", now, ADVANCE).fetchall():
-            _expire(tx, Row(*values))
+        _each(tx, "expired", _expire)
     if found.ended is not None:
         tell(tx)
     if reached(found.permit):
@@ -90,6 +88,15 @@ def advance(tx: Tx) -> Horizon:
         sweep_tickets(tx)
     _sweep(tx, found)
     return found if tx.changed_rows() == before else horizon(tx)
+
+
+def _each(tx: Tx, name: str, step: Callable[[Tx, Row], object]) -> None:
+    """Take a step for each job that a statement finds and that is still there."""
+    for (seq,) in tx.run(name, tx.now, ADVANCE).fetchall():
+        row = tx.row_at(seq)
+        # The end of one may have been the end of another, that waited for it.
+        if row is not None and row.state not in FINAL_CODE:
+            step(tx, row)
 
 
 def _come_due(tx: Tx, row: Row) -> None:

@@ -20,21 +20,15 @@ SELECT
   (SELECT 1 FROM treadle_ended LIMIT 1);
 
 -- name: due
-SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
-  expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
-  line_rank, line_units, key, flow, failed_task
+SELECT seq
 FROM treadle_job INDEXED BY treadle_job_due WHERE state = 1 AND due <= ? ORDER BY due, seq LIMIT ?;
 
 -- name: lapsed
-SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
-  expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
-  line_rank, line_units, key, flow, failed_task
+SELECT seq
 FROM treadle_job INDEXED BY treadle_job_until WHERE until IS NOT NULL AND until <= ? ORDER BY until, seq LIMIT ?;
 
 -- name: expired
-SELECT seq, id, state, queue, rank, flags, fence, nonce, tries, crashes, version, created, due,
-  expires, started, finished, until, keep_until, keep, ended_fence, ended_nonce, holder, line,
-  line_rank, line_units, key, flow, failed_task
+SELECT seq
 FROM treadle_job INDEXED BY treadle_job_expires WHERE expires IS NOT NULL AND state <> 3 AND expires <= ?
 ORDER BY expires, seq LIMIT ?;
 

@@ -9,7 +9,7 @@ from treadle.backends.sqlite.ends import finish, place, remove, tell
 from treadle.backends.sqlite.find import Found, search
 from treadle.backends.sqlite.lines import line_rank
 from treadle.backends.sqlite.push import instant, move_due
-from treadle.backends.sqlite.rows import Code, Facts, Flag, Row
+from treadle.backends.sqlite.rows import Code, Facts, Flag, Row, state_of
 from treadle.backends.sqlite.tx import Tx
 from treadle.backends.sqlite.unique import hold, holder_of
 from treadle.ports import (
@@ -39,13 +39,14 @@ def alter(tx: Tx, query: Query, change: Change) -> Altered:
         row = tx.row(one.row.id)
         if row is None:  # it went with one that was changed before
             continue
-        result = _Change(tx, row, one).apply(change)
+        step = _Change(tx, row, one)
+        result = step.apply(change)
         if result is Outcome.DONE:
             done.append(row.id)
         elif result is Outcome.ASKED:
             asked.append(row.id)
         else:
-            refused[row.id] = one.record.state
+            refused[row.id] = step.state
         tell(tx)
     return Altered(done=tuple(done), asked=tuple(asked), refused=refused, cursor=cursor)
 
@@ -56,7 +57,8 @@ class _Change:
     def __init__(self, tx: Tx, row: Row, found: Found) -> None:
         self.tx = tx
         self.row = row
-        self.state = found.record.state
+        # A change before this one may have changed it too.
+        self.state = state_of(row.state)
         self.spec: NewJob = found.record.spec
 
     def apply(self, change: Change) -> Outcome:

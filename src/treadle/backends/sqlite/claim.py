@@ -87,11 +87,12 @@ class _Claim:
         tx.flush()
         suspects = self._suspects()
         alone = ask.holding == 0 and ask.limit > 0 and self._grant_suspect(suspects)
-        self.suspects_wait = bool(suspects) and not alone
         if not alone:
             for index, name in enumerate(ask.queues):
                 if len(self.leases) < ask.limit and self.parked < PARK_MAX:
                     self._serve(index, name)
+        # Looked at again: their queue may have become full.
+        self.suspects_wait = bool(suspects) and not alone and bool(self._suspects())
         if self.seqs:
             self._grant()
             tx.grants.tidy()
@@ -133,6 +134,7 @@ class _Claim:
         return turns[name]
 
     def _anything_left(self) -> bool:
+        self.tx.flush()
         if self.left > len(self.leases):
             return True
         return any(
@@ -149,6 +151,7 @@ class _Claim:
             tx.memo.no_suspects = tx.one("occupied", Code.SUSPECT, "", 1) is None
         if tx.memo.no_suspects:
             return []
+        tx.flush()
         found: list[tuple[int, int, int, str]] = []
         for index, name in enumerate(self.ask.queues):
             for queue in occupied(tx, name, Code.SUSPECT, self._allows(index)):

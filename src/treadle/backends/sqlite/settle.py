@@ -171,14 +171,14 @@ class _End:
             self._give_back(verdict.delay, suspect=False)
 
     def _release(self, verdict: Released) -> None:
-        if self.row.flags & Flag.CANCEL:
-            self._finish(Code.CANCELLED)
-            return
         if verdict.reason:
             self.facts.reason = verdict.reason
             self.facts.releases += 1
             if self.facts.aside_since is None:
                 self.facts.aside_since = self.tx.now
+        if self.row.flags & Flag.CANCEL:
+            self._finish(Code.CANCELLED)
+            return
         self._give_back(verdict.delay, suspect=True)
 
     def _give_back(self, delay: float, *, suspect: bool) -> None:
