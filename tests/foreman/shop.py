@@ -23,6 +23,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from treadle import CONTEXT, Context, Quit, Retry, Treadle, backoff
@@ -43,9 +44,10 @@ def arm() -> None:
     except FileExistsError:
         return
     name, _, rule = point.partition("=")
-    active({name: rule}).__enter__()
+    armed.enter_context(active({name: rule}))
 
 
+armed = ExitStack()
 arm()
 
 

@@ -23,25 +23,25 @@ async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await shop.app.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "point",
     [
-        "claim.before_send#2",
         "claim.sent_no_reply",
         "claim.after_reply#2",
         "run.before_handler#3",
         "run.after_handler#3",
-        "result.serialised#5",
         "ack.before_send#2",
         "ack.after_reply#2",
-        "retry.before_send",
         "retry.after_reply",
-        "extend.before_send",
         "extend.after_reply",
     ],
 )
 async def test_a_death_at_this_step_leaves_every_job_done_once(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, point: str
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    point: str,
 ) -> None:
     name, _, nth = point.partition("#")
     monkeypatch.setenv("SHOP_POINT", f"{name}=kill9#{nth or 1}")
@@ -56,20 +56,22 @@ async def test_a_death_at_this_step_leaves_every_job_done_once(
         expected.append(2)
     supervisor = shop.supervisor(processes=1, concurrency=4, lease=2.0, burst=True)
     assert await supervisor.run() == 0
-    assert (shop.folder / "armed").exists()
+    assert caplog.text.count("foreman.died") == 1
+    assert "signal 9" in caplog.text
     assert [await job.aresult() for job in jobs] == expected
     starts = shop.starts()
-    assert len({pid for _, pid in shop.ledger()}) <= 2
-    again = 0
+    crashes = 0
     for job in jobs:
         record = await job.arecord()
         # Each start beyond the first is explained: by an error, or by the crash.
         assert 1 <= starts[job.id] <= record.tries + record.crashes + 1
         assert record.crashes <= 1
         assert record.tries == (1 if record.spec.task.endswith("again") else 0)
-        again += record.crashes
-    if name.startswith("claim"):
-        assert again == 0 or "after" in name
+        crashes += record.crashes
+    if name == "claim.sent_no_reply":
+        assert crashes == 0  # nothing had started, so nobody is to blame
+    if name == "extend.after_reply":
+        assert crashes >= 1
     page = await (await shop.app.core.ready()).find(Query(limit=100))
     assert {record.state for record in page.records} == {JobState.SUCCEEDED}
     assert len(page.records) == len(jobs)
@@ -115,6 +117,7 @@ class Alone:
         return await self._process.wait()
 
 
+@pytest.mark.slow
 async def test_without_a_supervisor_the_leases_lapse_and_suspects_run_alone(shop: Shop) -> None:
     lingering = [await shop.module.linger.aenqueue() for _ in range(3)]
     foreman = Alone()
@@ -133,6 +136,7 @@ async def test_without_a_supervisor_the_leases_lapse_and_suspects_run_alone(shop
     assert foreman.deaths == 1
 
 
+@pytest.mark.slow
 async def test_without_a_supervisor_a_pill_kills_a_bounded_number_of_times(shop: Shop) -> None:
     pill = await shop.module.pill.options(max_crashes=2).aenqueue()
     others = await shop.module.add.aenqueue_many([(n, 1) for n in range(10)])
