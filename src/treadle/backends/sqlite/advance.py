@@ -53,6 +53,12 @@ class Horizon(msgspec.Struct, frozen=True, gc=False):
             for at in (self.due, self.lapse, self.expires, self.keep, self.permit, self.ticket)
         )
 
+    def behind(self, now: float) -> bool:
+        """Whether there are jobs that another step would make claimable."""
+        return self.ended is not None or any(
+            at is not None and at <= now for at in (self.due, self.lapse)
+        )
+
     @property
     def next_change(self) -> float | None:
         """When a job changes by itself."""

@@ -45,7 +45,7 @@ def claim(tx: Tx, ask: Claim, answers: Answers) -> Claimed:
     leases = step.carry_out()
     claimed = Claimed(
         leases=tuple(leases),
-        more=step.more,
+        more=step.more or ahead.behind(tx.now),
         suspects_wait=step.suspects_wait,
         next_due=_next_due(tx, ahead, step),
     )
