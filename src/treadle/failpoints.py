@@ -37,7 +37,16 @@ import msgspec
 from treadle.errors import InvalidOption, TreadleError, UnknownOption
 from treadle.hints import did_you_mean
 
-__all__ = ["ACTIONS", "ENVIRONMENT", "NAMES", "InjectedFault", "active", "armed", "failpoint", "watched"]
+__all__ = [
+    "ACTIONS",
+    "ENVIRONMENT",
+    "NAMES",
+    "InjectedFault",
+    "active",
+    "armed",
+    "failpoint",
+    "watched",
+]
 
 ENVIRONMENT = "TREADLE_FAILPOINTS"
 NAMES = (
