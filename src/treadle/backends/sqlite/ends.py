@@ -42,6 +42,7 @@ def finish(
     spec: NewJob,
     state: int,
     facts: Facts,
+    *,
     result: bytes | None = None,
 ) -> None:
     """Bring a job into a final state: ``facts`` hold the cause and fault of a failure."""

@@ -158,7 +158,7 @@ class _End:
         record_attempt(self.tx, row, self.facts, attempt)
 
     def _finish(self, state: int, result: bytes | None = None) -> None:
-        finish(self.tx, self.row, self.spec, state, self.facts, result)
+        finish(self.tx, self.row, self.spec, state, self.facts, result=result)
 
     def _again(self, verdict: Again) -> None:
         self._reset()
