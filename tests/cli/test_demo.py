@@ -130,6 +130,7 @@ def test_the_demo_counts_every_file_once_and_its_commands_work(
         assert done.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_with_crashes_counts_every_file_once(shell: Shell, directories: list[str]) -> None:
     url = ("--url", "sqlite:///demo.db")
     with shell.program("demo", "--crash", "--files", "120", "--json", *url) as process:
@@ -144,10 +145,11 @@ def test_the_demo_with_crashes_counts_every_file_once(shell: Shell, directories:
     assert len(view["top"]) == 10
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_cleanly_and_says_how_to_go_on(
     shell: Shell, directories: list[str]
 ) -> None:
-    with shell.program("demo") as process:
+    with shell.program("demo", "--files", "500") as process:
         assert process.stdout is not None
         head: list[str] = []
         for line in process.stdout:

@@ -193,20 +193,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv0", "found", "name"),
+    ("there", "found", "name"),
     [
-        ("bin/treadle", "bin/treadle", "treadle"),
-        ("bin/treadle", None, "bin/treadle"),
-        ("bin/treadle", "elsewhere/treadle", "bin/treadle"),
-        ("src/treadle/__main__.py", None, f"{sys.executable} -m treadle"),
+        ("my bin/treadle", "my bin/treadle", "treadle"),
+        ("my bin/treadle", None, "'my bin/treadle'"),
+        ("my bin/treadle", "elsewhere/treadle", "'my bin/treadle'"),
+        ("my bin/treadle.exe", None, "'my bin/treadle.exe'"),
+        ("my bin/other", None, "'{here}/my bin/python' -m treadle"),
     ],
 )
 def test_printed_commands_call_this_program(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, argv0: str, found: str | None, name: str
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, there: str, found: str | None, name: str
 ) -> None:
-    for path in filter(None, (argv0, found)):
+    for path in filter(None, (there, found)):
         (shell.directory / path).parent.mkdir(parents=True, exist_ok=True)
         (shell.directory / path).touch()
-    monkeypatch.setattr(sys, "argv", [str(shell.directory / argv0)])
+    monkeypatch.setattr(sys, "executable", str(shell.directory / "my bin" / "python"))
     monkeypatch.setattr(program.shutil, "which", lambda _: found and str(shell.directory / found))
-    assert program.command("jobs", "a b") == f"{name} jobs 'a b'"
+    assert program.command("jobs", "a b") == f"{name.format(here=shell.directory)} jobs 'a b'"

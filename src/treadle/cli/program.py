@@ -16,16 +16,14 @@ def command(*words: str) -> str:
 
 
 def _name() -> list[str]:
-    """``treadle`` where that is this program, else the way it was started."""
-    mine = Path(sys.argv[0])
+    """``treadle`` where a shell finds this one under that name, else the way to it."""
+    script = next(
+        (one for one in Path(sys.executable).parent.glob("treadle*") if one.stem == "treadle"), None
+    )
+    if script is None:
+        return [sys.executable, "-m", "treadle"]
     found = shutil.which("treadle")
-    if found is not None and Path(found).resolve().parent == Path(sys.executable).parent:
+    if found is not None and Path(found).resolve() == script.resolve():
         return ["treadle"]
-    if mine.name in {"treadle", "treadle.exe"} and mine.exists():
-        if found is not None and Path(found).resolve() == mine.resolve():
-            return ["treadle"]
-        try:
-            return [str(mine.absolute().relative_to(Path.cwd()))]
-        except ValueError:
-            return [str(mine.absolute())]
-    return [sys.executable, "-m", "treadle"]
+    here = Path.cwd()
+    return [str(script.relative_to(here) if script.is_relative_to(here) else script)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -17,6 +20,7 @@ ENOUGH = 1500
 _BROKEN_ON_PURPOSE = frozenset(
     {"bad_coding.py", "bad_coding2.py", "badsyntax_3131.py", "badsyntax_pep3120.py"}
 )
+_SITES = frozenset({"site-packages", "dist-packages"})
 _OURS = {
     "broken_syntax.py": b"def broken(:\n    return 1\n",
     "broken_encoding.py": b"# -*- coding: no-such-encoding -*-\nx = 1\n",
@@ -61,11 +65,11 @@ def find(directory: Path, most: int | None = None) -> Inputs:
     paths = sysconfig.get_paths()
     roots = {Path(paths[name]).resolve() for name in ("stdlib", "platstdlib")}
     sites = {Path(paths[name]).resolve() for name in ("purelib", "platlib")}
-    library = sorted({file for root in roots for file in _python_files(root)})
+    library = sorted({file for root in roots for file in _python_files(root, _SITES)})
     packages: list[Path] = []
     if len(library) < ENOUGH:
-        packages = sorted({file for site in sites for file in _python_files(site, inside=True)})
-        packages = packages[: ENOUGH - len(library)]
+        found = (file for site in sorted(sites) for file in _python_files(site))
+        packages = list(islice(found, ENOUGH - len(library)))
     broken = [file for file in library if file.name in _BROKEN_ON_PURPOSE]
     added = [] if broken else _make_broken(directory)
     if most is not None:
@@ -76,9 +80,10 @@ def find(directory: Path, most: int | None = None) -> Inputs:
     return Inputs(library=tuple(library), packages=tuple(packages), added=tuple(added))
 
 
-def _python_files(root: Path, *, inside: bool = False) -> list[Path]:
-    skipped: set[str] = set() if inside else {"site-packages", "dist-packages"}
-    return [file for file in root.rglob("*.py") if not skipped.intersection(file.parts)]
+def _python_files(root: Path, skipped: frozenset[str] = frozenset()) -> Iterator[Path]:
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(set(folders) - skipped)
+        yield from (Path(place, name) for name in sorted(names) if name.endswith(".py"))
 
 
 def _make_broken(directory: Path) -> list[Path]:
