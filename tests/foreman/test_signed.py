@@ -108,9 +108,7 @@ async def test_a_result_cannot_be_moved_to_another_job(signed: Treadle) -> None:
     async def swapped(query: Any) -> Any:
         page = await find(query)
         stolen = (await find(msgspec.structs.replace(query, ids=(other.id,)))).records[0].result
-        records = tuple(
-            msgspec.structs.replace(record, result=stolen) for record in page.records
-        )
+        records = tuple(msgspec.structs.replace(record, result=stolen) for record in page.records)
         return msgspec.structs.replace(page, records=records)
 
     assert await one.aresult() == 1

@@ -109,16 +109,12 @@ class Attempts:
 
     async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:
         try:
-            ended = await self._places[task.mode].run(call, job)
+            try:
+                ended = await self._places[task.mode].run(call, job)
+            except asyncio.CancelledError as error:
+                ended = self._cancelled(job, error)
             if not job.settled:
                 self._conclude(job, task, ended)
-        except asyncio.CancelledError as error:
-            if job.settled:
-                raise
-            # By its own code; or everything is cancelled, because the loop is being torn down.
-            if self._torn_down() and job.ending is None:
-                job.ending = Stopped(_STOPPED)
-            self._conclude(job, task, Ended(error=error))
         # A fault of the place or of ours. Its lease would be renewed for ever if nobody judged it.
         except Exception as error:  # noqa: BLE001
             _log.exception("attempt.broken", job=job.token.job_id, task=task.name)
@@ -126,6 +122,12 @@ class Attempts:
                 self._deadlines.discard(job)
                 self._judged(job, Outcome.NEUTRAL, None)
                 self._put(job, Failed(fault=capture(error)))
+
+    def _cancelled(self, job: Running, error: BaseException) -> Ended:
+        """By its own code; or everything is cancelled, because the loop is being torn down."""
+        if self._torn_down():
+            job.ending = job.ending or Stopped(_STOPPED)
+        return Ended(error=error)
 
     def _overran(self, job: Running) -> None:
         """The deadline has passed: of the attempt, or of its patience after it was asked to end."""

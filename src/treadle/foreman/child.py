@@ -58,7 +58,8 @@ def main() -> int:
 
     def opened(foreman: Foreman, loop: asyncio.AbstractEventLoop) -> None:
         def watch() -> None:
-            pipe.read()
+            with pipe:
+                pipe.read()
             with suppress(RuntimeError):  # it has ended meanwhile
                 loop.call_soon_threadsafe(foreman.ask_to_stop)
 

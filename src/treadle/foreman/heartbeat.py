@@ -54,7 +54,7 @@ class Heartbeat:
         lease: float,
         clock: Clock,
         chance: Chance,
-        watchdog: Watchdog | None,
+        watchdog: Watchdog,
     ) -> None:
         self._backend = backend
         self._session = session
@@ -104,8 +104,7 @@ class Heartbeat:
             while not self._stop.is_set():
                 if not self._soon:
                     await self._rest(tick)
-                if self._watchdog is not None:
-                    self._watchdog.look()
+                self._watchdog.look()
                 now = self._clock.monotonic()
                 if now >= due or self._soon:
                     self._soon = False

@@ -10,12 +10,13 @@ from treadle.clock import Clock
 
 __all__ = ["Recycling", "resident_bytes"]
 
+_STATM = Path("/proc/self/statm")
+
 
 def resident_bytes() -> int:
     """Memory of this process that is in RAM now, in bytes; its peak where only that is known."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if _STATM.exists():
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     try:
         import resource
     except ImportError:  # not a Unix

@@ -42,7 +42,8 @@ class Running:
         self.latest: Note | None = None
         self.settled = False
         self.began = 0.0
-        self.task: asyncio.Task[None] | None = None
+        # Set when it starts; what cannot start is settled at once.
+        self.task: asyncio.Task[None]
         # Where its deadline is kept; see Deadlines.
         self.slot = -1
         self._foreman = foreman
@@ -70,8 +71,7 @@ class Running:
         if self.ending is None:
             self.ending = reason
             self._foreman.on_ending(self)
-        if self.task is not None:
-            self.task.cancel()
+        self.task.cancel()
 
 
 class Noticed:
@@ -83,7 +83,7 @@ class Noticed:
     @property
     def stopping(self) -> bool:
         """Whether it is asked to stop."""
-        return False
+        raise NotImplementedError
 
     def on_note(self, running: Running) -> None:
         """There is a new note to store."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ class Supervisor:
         self._stopping = False
         self._status = 0
         self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._last: asyncio.TimerHandle | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -109,13 +111,15 @@ class Supervisor:
                     for number in range(self._processes):
                         group.create_task(self._keep(number))
             finally:
+                if self._last is not None:
+                    self._last.cancel()
                 shutil.rmtree(self._folder, ignore_errors=True)
         return self._status
 
     async def _keep(self, number: int) -> None:
         """One process after another in the same place."""
         deaths = failed = 0
-        for generation in range(sys.maxsize):
+        for generation in count():
             if self._stopping:
                 return
             began = self._core.clock.monotonic()
@@ -127,9 +131,9 @@ class Supervisor:
                 self.stop("a task asked to quit")
             if self._stop.is_set() or (status == 0 and self._orders.burst):
                 return
-            if status in (0, RECYCLED):
-                continue  # it was asked to end, by age or by somebody else
             failed = 0 if opened else failed + 1
+            if opened and status in (0, RECYCLED):
+                continue  # it was asked to end, by age or by somebody else
             if failed >= _STARTS:
                 self._status = 1
                 self.stop(f"process {number + 1} does not start: exit status {status}")
@@ -200,7 +204,8 @@ class Supervisor:
             self._signal(child, signal.SIGKILL if again else signal.SIGTERM)
         if not again:
             # A child that does not keep its own grace is not asked a third time.
-            asyncio.get_running_loop().call_later(self._grace * 2 + 15.0, self._kill)
+            loop = asyncio.get_running_loop()
+            self._last = loop.call_later(self._grace * 2 + 15.0, self._kill)
 
     def _kill(self) -> None:
         for child in list(self._children.values()):

@@ -179,8 +179,4 @@ class _Work:
             value, error = None, raised
         # A closed loop means that the foreman has gone: nobody is left to be told.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._end, value, error)
-
-    def _end(self, value: Any, error: BaseException | None) -> None:
-        if not self.future.done():
-            self.future.set_result((value, error))
+            self._loop.call_soon_threadsafe(self.future.set_result, (value, error))
