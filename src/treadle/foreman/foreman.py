@@ -147,8 +147,11 @@ class Foreman(Noticed):
         self.ask_to_stop()
 
     def ask_to_stop(self) -> None:
-        """The same, for code that is not asynchronous, in the thread of its event loop."""
-        self._opened()._status.stop("asked")
+        """The same, for code that is not asynchronous, in the thread of its event loop.
+
+        Asked before it is open, it opens and stops.
+        """
+        self._status.stop("asked")
 
     async def join(self) -> None:
         """Wait for its end: a stop, or with ``burst`` that nothing is left."""
@@ -169,9 +172,10 @@ class Foreman(Noticed):
         self._backend = backend = await core.ready()
         self._session = await backend.open_session(self._info())
         stack.push_async_callback(self._close_session)
-        if self._page is not None:
-            self._page.open(self._session.nonce)
-            self.on_started = self._mark
+        page = self._page
+        if page is not None:
+            page.open(self._session.nonce)
+            self.on_started = lambda running: page.started(running.token)
         self._tally = Tally(core.bus, core.clock, self._page)
         # Without a breaker of its own a foreman still honours ``Trip``.
         self._gate = Gate(self._breaker or Breaker(_NEVER), core.clock)
@@ -328,10 +332,6 @@ class Foreman(Noticed):
     def on_ending(self, running: Running) -> None:
         """A running job was asked to end."""
         self._attempts.ending(running)
-
-    def _mark(self, running: Running) -> None:
-        if self._page is not None:
-            self._page.started(running.token)
 
     def _answered(self, ends: Sequence[Settlement], answers: Sequence[Settled]) -> None:
         self._attempts.settled(ends, answers)

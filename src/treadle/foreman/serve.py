@@ -39,9 +39,9 @@ async def serve(
         The exit status: 0, 75 after ``Quit``, :data:`RECYCLED`.
     """
     foreman = Foreman(core, **options)
-    async with foreman:
-        loop = asyncio.get_running_loop()
-        with _signals(loop, foreman):
+    loop = asyncio.get_running_loop()
+    with _signals(loop, foreman):
+        async with foreman:
             if opened is not None:
                 opened(foreman, loop)
             await foreman.join()

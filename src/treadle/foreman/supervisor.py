@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import tempfile
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,11 +117,10 @@ class Supervisor:
 
     async def _keep(self, number: int) -> None:
         """One process after another in the same place."""
-        deaths = failed = 0
-        for generation in count():
-            if self._stopping:
-                return
+        deaths = failed = generation = 0
+        while not self._stopping:
             began = self._core.clock.monotonic()
+            generation += 1
             page = self._folder / f"{number}-{generation}"
             status = await self._child(number, page)
             opened = await self._report(page, status)

@@ -207,13 +207,18 @@ class Peers:
         """Hear no more."""
         with self._lock:
             self._closed = True
-            if self._receiver is not None and self._thread is not None:
+            receiver, thread = self._receiver, self._thread
+            if receiver is not None:
                 with contextlib.suppress(OSError):
-                    self._receiver.shutdown(socket.SHUT_RDWR)
+                    receiver.shutdown(socket.SHUT_RDWR)
                 with contextlib.suppress(OSError):
                     self._sender.sendto(_END, self._address(self._name + _SOCKET))
-                self._thread.join()
-                self._receiver.close()
+        # Outside the lock: what the thread has just heard may lead it back to this object.
+        if thread is not None:
+            thread.join()
+        with self._lock:
+            if receiver is not None:
+                receiver.close()
                 self._bury(self._name + _SOCKET)
             self._sender.close()
             if self._handle >= 0:
