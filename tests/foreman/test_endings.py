@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -411,3 +412,36 @@ async def test_at_most_once_is_not_run_again_on_its_own_wish(app: Treadle) -> No
         with pytest.raises(JobFailed, match="please"):
             await job.aresult(timeout=10)
     assert runs == [1]
+
+
+async def test_a_cancel_of_a_job_that_runs_elsewhere_is_none_of_its_business(app: Treadle) -> None:
+    hang, other = Hang(), Hang()
+    task = hang.task(app, "asyncio")
+
+    @app.task(name="other", queue="other")
+    async def another(ctx: Context = CONTEXT) -> str:
+        return await other.aio(ctx)
+
+    async with app.foreman(queues=["default"]) as here, app.foreman(queues=["other"]) as there:
+        job, away = await task.aenqueue(), await another.aenqueue()
+        await eventually(lambda: hang.started.is_set() and other.started.is_set())
+        await away.acancel()
+        await eventually(lambda: there.stats["job.cancelled"] == 1)
+        assert here.stats["running"] == 1
+        await job.acancel()
+        await eventually(lambda: here.stats["job.cancelled"] == 1)
+
+
+async def test_when_the_events_end_the_renewals_still_tell(flaky: Manual) -> None:
+    async def none() -> AsyncIterator[Any]:
+        return
+        yield
+
+    hang = Hang()
+    task = hang.task(flaky.app, "asyncio")
+    flaky.backend.subscribe = lambda pattern: none()  # type: ignore[method-assign]
+    async with flaky.app.foreman(lease=30) as foreman:
+        job = await task.aenqueue()
+        await eventually(hang.started.is_set)
+        await job.acancel()
+        await advance_until(flaky.clock, lambda: foreman.stats["job.cancelled"] == 1)

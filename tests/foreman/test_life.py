@@ -230,10 +230,18 @@ async def test_a_foreman_that_is_full_makes_room_after_its_time(manual: Manual) 
 async def test_it_runs_once_and_says_so(memory_app: Treadle) -> None:
     foreman = memory_app.foreman()
     with pytest.raises(NotOpen, match="async with"):
-        await foreman.stop()
+        await foreman.join()
     async with foreman:
         with pytest.raises(NotOpen, match="once"):
             await foreman.__aenter__()
+
+
+async def test_what_is_asked_to_stop_before_it_is_open_opens_and_stops(manual: Manual) -> None:
+    foreman = manual.app.foreman()
+    await foreman.stop()
+    async with asyncio.timeout(10), foreman:
+        await foreman.join()
+    assert foreman.exit_status == 0
 
 
 async def test_an_error_of_its_own_ends_it_in_good_order(flaky: Manual) -> None:

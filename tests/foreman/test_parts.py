@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from treadle.errors import InvalidOption
 from treadle.foreman.heartbeat import local_deadline
 from treadle.foreman.page import Page
 from treadle.foreman.recycle import Recycling, resident_bytes
+from treadle.foreman.running import Noticed, Running
 from treadle.foreman.turns import Turns
-from treadle.records import Token
+from treadle.policies.breaker import Pass
+from treadle.records import Lease, NewJob, Token
 from treadle.testing import ManualClock
 
 
@@ -74,6 +77,37 @@ def test_a_page_tells_what_was_leased_and_what_had_started(tmp_path: Path) -> No
 def test_a_page_of_a_process_that_never_opened_a_session(tmp_path: Path) -> None:
     Page.create(tmp_path / "page", 1)
     assert Page.take(tmp_path / "page") == (0, [])
+
+
+class Deaf(Noticed):
+    """Hears how often a job was asked to end."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def on_ending(self, running: Running) -> None:
+        self.asked += 1
+
+
+async def test_the_first_reason_to_end_stands() -> None:
+    deaf = Deaf()
+    job = Running(
+        Lease(token=Token("one", 1, 1), spec=NewJob(id="one", task="t", payload=b"")),
+        10.0,
+        Pass(period=0),
+        deaf,
+    )
+    job.task = asyncio.ensure_future(asyncio.Event().wait())  # type: ignore[assignment]
+    first, second = ValueError("first"), ValueError("second")
+    job.end(first)
+    job.end(second)
+    assert (job.ending, deaf.asked) == (first, 1)
+    assert job.task.cancelling() == 2  # asked again all the same
+    await asyncio.wait({job.task})
+    other = Running(job.lease, 10.0, job.leave, deaf)
+    other.settled = True
+    other.end(first)  # an answer that came after its end
+    assert (other.ending, deaf.asked) == (None, 1)
 
 
 def test_recycling_by_jobs_age_and_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import threading
 from queue import SimpleQueue
@@ -10,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from tests.foreman.kit import Manual
 from treadle import CONTEXT, Context, Treadle
 from treadle.clock import SystemClock
 from treadle.depends import Scopes
 from treadle.foreman import Foreman
 from treadle.pools.aio import AsyncioPlace
 from treadle.pools.place import Call, Channel, Ended, Invoke, Place
-from treadle.pools.thread import ThreadPlace
+from treadle.pools.thread import ThreadPlace, _Work
 from treadle.records import Note
 from treadle.testing import eventually
 
@@ -189,3 +191,58 @@ async def test_the_asyncio_place_has_nothing_to_let_go_of() -> None:
     place = AsyncioPlace(program)
     assert await place.run(Call("x", b"y"), Quiet()) == Ended(result=b"y")
     await place.aclose()
+
+
+async def test_a_thread_that_ends_at_the_last_moment_is_kept() -> None:
+    free = Sleeper()
+    free.release.set()
+    place = ThreadPlace(free.program, clock=SystemClock(), patience=60)
+    assert await place.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
+    work = _Work(free, (), {})
+    work.over = True  # between its end and the news of it
+    place._abandon(work, "free")
+    assert place.abandoned == 0
+    assert len(place._threads) == 1
+    await place.aclose()
+
+
+class Spoilt:
+    """A place with a fault, which shows when its code has been given up."""
+
+    abandoned = 0
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+
+    async def run(self, call: Call, channel: Channel) -> Ended:
+        channel.started()
+        while not self.release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.release.wait()
+        raise RuntimeError("spoilt")
+
+    async def aclose(self) -> None: ...
+
+
+async def test_a_fault_after_the_end_changes_nothing(
+    manual: Manual, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, clock = manual
+    spoilt = Spoilt()
+
+    class SpoiltForeman(Foreman):
+        def _make_places(self, scopes: Scopes) -> dict[str, Place]:
+            return {"asyncio": spoilt}
+
+    @app.task(name="task", timeout=1)
+    async def task() -> None: ...
+
+    async with SpoiltForeman(app.core, lease=3600) as foreman:
+        job = await task.aenqueue()
+        await clock.aadvance(12)
+        assert foreman.stats["abandoned"] == 1
+        spoilt.release.set()
+        await clock.aadvance(0)
+        assert foreman.stats["job.failed"] == 1
+    assert (await job.arecord()).cause == "timeout"
+    assert "attempt.broken" in caplog.text

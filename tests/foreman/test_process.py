@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -209,6 +210,15 @@ def test_a_child_does_what_its_orders_say(shop: Shop) -> None:
     job = shop.module.add.enqueue(1, 2)
     assert run_child(shop, burst=True, options={"concurrency": 2}) == 0
     assert job.result() == 3
+
+
+def test_a_child_is_a_program(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.logs.configure", lambda **_: None)
+    program = child.__file__
+    monkeypatch.setattr(child, "main", lambda: runpy.run_path(program, run_name="__main__"))
+    with pytest.raises(SystemExit) as caught:
+        run_child(shop, burst=True)
+    assert caught.value.code == 0
 
 
 def test_a_child_serves_another_store_when_it_is_told(shop: Shop) -> None:
