@@ -45,10 +45,14 @@ def connect(path: str, *, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=512,
     )
-    connection.execute("PRAGMA secure_delete = OFF")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -16000")
+    try:
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -16000")
+    except sqlite3.Error:  # it is no database
+        connection.close()
+        raise
     return connection
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -12,13 +13,14 @@ from treadle.backends.sqlite.database import connect, install, meaning
 from treadle.backends.sqlite.disk import Ballast, Identity, prepare
 from treadle.backends.sqlite.statements import Statements
 from treadle.backends.sqlite.tx import Memo, Settings, Tx
-from treadle.errors import BackendUnavailable, NotOpen
+from treadle.errors import BackendReadOnly, BackendUnavailable, NotOpen
 
 __all__ = ["CHECKPOINT_BYTES", "Journal"]
 
 CHECKPOINT_BYTES = 16 << 20
 """Size of the write-ahead log above which it is written back into the database."""
 _CHECKPOINT_BUSY_MS = 100
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class Journal:
@@ -83,6 +85,8 @@ class Journal:
         """The error as the library says it."""
         if isinstance(error, sqlite3.Error):
             return meaning(error, self.path)
+        if isinstance(error, OSError) and error.errno in _REFUSED:
+            return BackendReadOnly(f"{self.path!r} cannot be written: {error}", backend=self.path)
         if isinstance(error, OSError):
             return BackendUnavailable(f"{self.path!r}: {error}", backend=self.path)
         return error
