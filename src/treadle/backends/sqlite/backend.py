@@ -198,8 +198,22 @@ class SqliteBackend:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
         if query.wait > 0 and len(query.ids) == 1:
             return await self._watch(query)
-        await self._settle_time()
-        return await self._store.read(lambda reading: find(reading, query))
+        page, _ = await self._seen(query)
+        return page
+
+    async def _seen(self, query: Query) -> tuple[Page, float | None]:
+        """What a query finds once nothing is due; and when a job changes by itself next.
+
+        Mostly nothing is due, so that is looked at together with the jobs.
+        """
+        await self._opened()
+        ahead, page = await self._store.read(
+            lambda reading: (horizon(reading), find(reading, query))
+        )
+        if not ahead.reached(self._clock.now()):
+            return page, ahead.next_change
+        next_change = await self._settle_time()
+        return await self._store.read(lambda reading: find(reading, query)), next_change
 
     def _until(self, instant: float | None) -> float:
         """Seconds for which a waiter may sleep that has to look at an instant."""
@@ -228,8 +242,7 @@ class SqliteBackend:
         store.hub.add(waiter)
         try:
             while True:
-                ahead = await self._settle_time()
-                page = await store.read(lambda reading: find(reading, query))
+                page, ahead = await self._seen(query)
                 left = end - self._clock.monotonic()
                 if left <= 0 or not page.records or page.records[0].version > query.version:
                     return page
