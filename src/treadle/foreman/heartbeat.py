@@ -11,6 +11,7 @@ from treadle.clock import Clock
 from treadle.errors import JobCancelled, LeaseLost
 from treadle.failpoints import failpoint
 from treadle.foreman.running import TAKEN_OVER, Running
+from treadle.foreman.waits import within
 from treadle.foreman.watchdog import Watchdog
 from treadle.ids import Chance
 from treadle.logs import get_logger
@@ -118,11 +119,7 @@ class Heartbeat:
     async def _rest(self, seconds: float) -> None:
         """Sleep, or be woken."""
         assert self._wake is not None
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        woken = asyncio.ensure_future(self._wake.wait())
-        await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in (sleeping, woken):
-            waiter.cancel()
+        await within(self._clock, seconds, self._wake.wait())
         self._wake.clear()
 
     async def _renew(self) -> bool:

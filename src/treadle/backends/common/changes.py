@@ -18,19 +18,10 @@ class Outcome(Enum):
     REFUSED = "refused"
 
 
-_STATES = (
-    JobState.WAITING,
-    JobState.SCHEDULED,
-    JobState.QUEUED,
-    JobState.RUNNING,
-    JobState.SUCCEEDED,
-    JobState.FAILED,
-    JobState.CANCELLED,
-)
 _D, _A, _R = Outcome.DONE, Outcome.ASKED, Outcome.REFUSED
 
 TABLE: dict[type, dict[JobState, Outcome]] = {
-    change: dict(zip(_STATES, row, strict=True))
+    change: dict(zip(JobState, row, strict=True))
     for change, row in {
         # waiting, scheduled, queued, running, succeeded, failed, cancelled
         Cancel: (_D, _D, _D, _A, _R, _R, _R),
