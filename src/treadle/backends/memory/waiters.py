@@ -6,36 +6,20 @@ import asyncio
 from collections.abc import Iterable
 
 from treadle.backends.common.names import Matcher
-from treadle.clock import Clock
+from treadle.backends.common.waiting import Sleeper
 
 __all__ = ["Waiter", "Waiters", "rouse"]
 
 
-class Waiter:
+class Waiter(Sleeper):
     """One coroutine that waits, for queues or for a change of one job."""
 
-    __slots__ = ("_future", "chosen", "job_id", "loop", "matcher")
+    __slots__ = ("chosen",)
 
     def __init__(self, *, matcher: Matcher | None = None, job_id: str | None = None) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[None] = self.loop.create_future()
-        self.matcher = matcher
-        self.job_id = job_id
+        super().__init__(matcher=matcher, job_id=job_id)
         # Somebody is about to wake it.
         self.chosen = False
-
-    def wake(self) -> None:
-        """Go on. Called in the loop of the waiter."""
-        if not self._future.done():
-            self._future.set_result(None)
-
-    async def sleep(self, clock: Clock, seconds: float) -> None:
-        """Wait until woken, at the latest for so many seconds."""
-        timer = clock.call_later(max(0.0, seconds), self.wake)
-        try:
-            await self._future
-        finally:
-            timer.cancel()
 
 
 class Waiters:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from treadle.backends.common.names import Matcher
-from treadle.clock import Clock
+from treadle.backends.common.waiting import Sleeper
 
 __all__ = ["Hub", "Notice", "Waiter"]
 
@@ -27,34 +27,17 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     stirred: bool = False
 
 
-class Waiter:
+class Waiter(Sleeper):
     """One coroutine that waits."""
 
-    __slots__ = ("_future", "job_id", "look_at", "loop", "matcher", "ready")
+    __slots__ = ("look_at", "ready")
 
     def __init__(self, *, matcher: Matcher | None = None, job_id: str | None = None) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[None] = self.loop.create_future()
-        self.matcher = matcher
-        self.job_id = job_id
+        super().__init__(matcher=matcher, job_id=job_id)
         # When it will look again by itself.
         self.look_at = 0.0
         # Something to claim was announced; else it only has to look again.
         self.ready = False
-
-    def wake(self) -> None:
-        """Go on. Called in the loop of the waiter."""
-        if not self._future.done():
-            self._future.set_result(None)
-
-    async def sleep(self, clock: Clock, seconds: float) -> None:
-        """Wait until woken, at the latest for so many seconds."""
-        timer = clock.call_later(max(0.0, seconds), self.wake)
-        try:
-            await self._future
-        finally:
-            timer.cancel()
-        self._future = self.loop.create_future()
 
 
 class Hub:
