@@ -1,1 +1,1 @@
-"""Decisions that every backend takes the same way, as pure functions."""
+"""What several backends decide the same way, and who waits in a process for any of them."""

@@ -2,11 +2,53 @@
 
 from __future__ import annotations
 
-from treadle.records import FINAL, JobState, OnConflict, Pushed, PushStatus, Unique
+from collections.abc import Iterable
+from typing import overload
 
-__all__ = ["conflict", "dependency_failed", "repeated"]
+from treadle.queuenames import check_queue
+from treadle.records import (
+    FINAL,
+    In,
+    JobState,
+    NewJob,
+    OnConflict,
+    Pushed,
+    PushStatus,
+    Unique,
+    When,
+)
+
+__all__ = ["check_queues", "conflict", "dependency_failed", "instant", "repeated"]
 
 _EXISTS = Pushed(PushStatus.EXISTS)
+_checked: set[str] = set()
+_CHECKED_MOST = 10_000
+
+
+def check_queues(jobs: Iterable[NewJob]) -> None:
+    """Refuse what no queue can hold, before anything is written.
+
+    Raises:
+        InvalidOption: a name is none of a queue.
+    """
+    for job in jobs:
+        if job.queue not in _checked:
+            _checked.add(check_queue(job.queue))
+            if len(_checked) > _CHECKED_MOST:
+                _checked.clear()
+
+
+@overload
+def instant(when: When, now: float) -> float: ...
+@overload
+def instant(when: None, now: float) -> None: ...
+@overload
+def instant(when: When | None, now: float) -> float | None: ...
+def instant(when: When | None, now: float) -> float | None:
+    """A point in time by the clock of the store."""
+    if when is None:
+        return None
+    return now + when.seconds if isinstance(when, In) else when.timestamp
 
 
 def repeated(first: Pushed) -> Pushed:

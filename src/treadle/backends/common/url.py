@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from treadle.errors import InvalidOption, UnknownOption
-from treadle.hints import did_you_mean
+from treadle.config import mask
+from treadle.errors import InvalidOption
+from treadle.guards import unknown_option
 
-__all__ = ["Url"]
+__all__ = ["Url", "impossible"]
 
 
 class Url:
@@ -24,8 +26,13 @@ class Url:
             parts = urlsplit(text)
             self.port: int | None = parts.port
         except ValueError as error:
-            # Not the text: it may hold a password.
-            raise InvalidOption(f"url cannot be read: {error}", option="url", value="***") from None
+            # Neither the text nor what is said of it: they may hold a part of a password.
+            raise InvalidOption(
+                f"url cannot be read ({type(error).__name__}): write scheme://user:password@"
+                "host:port/path, with %2F for / and %23 for # in the password",
+                option="url",
+                value="***",
+            ) from None
         self.raw = text
         self.scheme = parts.scheme
         self.host = parts.hostname or ""
@@ -33,7 +40,7 @@ class Url:
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
         self.query: dict[str, str] = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self._shown = _hidden(parts) if parts.password else text
+        self._shown = mask(text)
 
     def __str__(self) -> str:
         return self._shown
@@ -56,19 +63,26 @@ class Url:
             f"{name}={value!r} must be a whole number from {least}", option=name, value=value
         )
 
+    def choice(self, name: str, *choices: str) -> str:
+        """An option of the query that is one of some words; the first where it is not there."""
+        value = self.query.pop(name, choices[0])
+        if value not in choices:
+            raise impossible(name, value, " or ".join(choices))
+        return value
+
+    def patience(self) -> float:
+        """The option of the query that says how many seconds something may take."""
+        value = self.query.pop("patience", "10")
+        if re.fullmatch(r"\d+(\.\d+)?", value) and float(value) > 0:
+            return float(value)
+        raise impossible("patience", value, "seconds above 0, such as 10")
+
     def refuse(self, options: Mapping[str, Any], *, known: Iterable[str]) -> None:
         """Raise for what is left of the options and of the query."""
-        names = tuple(known)
         for name in (*options, *self.query):
-            raise UnknownOption(
-                f"{self.scheme}:// has no option {name!r}{did_you_mean(name, names)}. "
-                f"Known options: {', '.join(names)}",
-                option=name,
-                known=names,
-            )
+            raise unknown_option(f"{self.scheme}://", name, known)
 
 
-def _hidden(parts: SplitResult) -> str:
-    login, _, place = parts.netloc.rpartition("@")
-    user = login.split(":", 1)[0]
-    return parts._replace(netloc=f"{user}:***@{place}").geturl()
+def impossible(name: str, value: object, wanted: str) -> InvalidOption:
+    """What is raised for an option that says what cannot be."""
+    return InvalidOption(f"{name}={value!r} cannot work: use {wanted}", option=name, value=value)

@@ -18,21 +18,21 @@ from treadle.backends.memory.moves import (
 )
 from treadle.backends.memory.permits import Grant, Place
 from treadle.backends.memory.store import Store
+from treadle.failpoints import failpoint
 from treadle.ports import ADVANCE
 from treadle.records import Attempt, Cause
 
-__all__ = ["REQUEST_TTL", "advance", "advance_all", "drop_grant", "drop_place", "lose", "next_due"]
-
-REQUEST_TTL = 600.0
-"""Seconds for which a request may be repeated, and is answered as before."""
+__all__ = ["advance", "advance_all", "drop_grant", "drop_place", "lose", "next_due"]
 
 _SWEEP = 2 * ADVANCE
 
 
 def advance(store: Store) -> bool:
     """Move on what the time has come for, a bounded number of each kind; whether there is more."""
+    if not store.has_to_move:
+        return False
     now = store.now
-    more = _move(store, store.scheduled, arrive)
+    more = _promote(store)
     more |= _lapse(store, now)
     more |= _move(store, store.expiring, _expire)
     more |= sweep(store, _SWEEP)
@@ -48,6 +48,21 @@ def advance_all(store: Store) -> None:
     """Move on everything that the time has come for, so that what is read is exact."""
     while advance(store):
         pass
+
+
+def _promote(store: Store) -> bool:
+    heap = store.scheduled.heap
+    if not heap or heap[0][0] > store.now:
+        return False
+    more = _move(store, store.scheduled, _come_due)
+    failpoint("promote.sent_no_reply")
+    failpoint("promote.after_reply")
+    return more
+
+
+def _come_due(store: Store, job: Job) -> None:
+    failpoint("promote.before_send")
+    arrive(store, job)
 
 
 def _move(store: Store, times: Lazy, on: Callable[[Store, Job], None]) -> bool:
@@ -66,9 +81,13 @@ def _lapse(store: Store, now: float) -> bool:
     until = store.leases.next()
     if until is None or until > now:
         return False
+    # Once for all: there is nothing to roll back here, so between two jobs is no place to fail.
+    failpoint("reap.before_send")
     late = store.leases.due(now, ADVANCE)
     for job in late:
         lose(store, job)
+    failpoint("reap.sent_no_reply")
+    failpoint("reap.after_reply")
     return len(late) == ADVANCE
 
 
@@ -89,7 +108,7 @@ def sweep(store: Store, most: int) -> bool:
     windows = store.windows
     while windows and windows[0][0] <= store.now:
         _forget_window(store)
-    return store.tombs.purge(store.now - REQUEST_TTL, most) or not left
+    return store.tombs.purge(store.now - store.request_ttl, most) or not left
 
 
 def _forget_window(store: Store) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from treadle.backends.common.changes import Outcome, outcome
+from treadle.backends.common.altering import Tally
+from treadle.backends.common.pushing import instant
 from treadle.backends.memory.endings import fail_dependants, finish, remove, unindex, withdraw
 from treadle.backends.memory.find import select
-from treadle.backends.memory.job import CANCELLED, QUEUED, WAITING, Job, again, instant
+from treadle.backends.memory.job import CANCELLED, QUEUED, WAITING, Job, again
 from treadle.backends.memory.moves import arrive, key_line, leave, to_queue, wake_lines
 from treadle.backends.memory.push import index_job, reschedule
 from treadle.backends.memory.store import Holder, Store
+from treadle.changes import Outcome, outcome
 from treadle.ports import (
     ADVANCE,
     ALTER_MAX,
@@ -21,7 +23,7 @@ from treadle.ports import (
     Reschedule,
     Retry,
 )
-from treadle.records import FINAL, JobState, Scope
+from treadle.records import FINAL, Scope
 
 __all__ = ["alter"]
 
@@ -29,9 +31,7 @@ __all__ = ["alter"]
 def alter(store: Store, query: Query, change: Change) -> Altered:
     """Change the jobs that a query finds."""
     jobs, cursor, _ = select(store, query, min(query.limit, ALTER_MAX))
-    done: list[str] = []
-    asked: list[str] = []
-    refused: dict[str, JobState] = {}
+    tally = Tally()
     for job in jobs:
         if store.jobs.get(job.id) is not job:
             continue  # one of the changes before took it away
@@ -39,15 +39,13 @@ def alter(store: Store, query: Query, change: Change) -> Altered:
         if what is Outcome.ASKED:
             job.cancel_asked = True
             store.changed(job)
-            asked.append(job.id)
-        elif what is Outcome.DONE and _carry_out(store, job, change):
-            done.append(job.id)
-        else:
-            refused[job.id] = job.state
+        elif what is Outcome.DONE and not _carry_out(store, job, change):
+            what = Outcome.REFUSED
+        tally.add(job.id, what, job.state)
         if store.cascade or store.slack:
             fail_dependants(store, ADVANCE)
             wake_lines(store)
-    return Altered(done=tuple(done), asked=tuple(asked), refused=refused, cursor=cursor)
+    return tally.altered(cursor)
 
 
 def _carry_out(store: Store, job: Job, change: Change) -> bool:
@@ -56,8 +54,7 @@ def _carry_out(store: Store, job: Job, change: Change) -> bool:
             leave(store, job)
             finish(store, job, CANCELLED)
         case Retry():
-            due = instant(change.due, store.now) if change.due is not None else None
-            return _retry(store, job, due)
+            return _retry(store, job, instant(change.due, store.now))
         case Reschedule():
             reschedule(store, job, instant(change.due, store.now))
         case Reprioritise():
@@ -73,16 +70,11 @@ def _carry_out(store: Store, job: Job, change: Change) -> bool:
 def _retry(store: Store, old: Job, due: float | None) -> bool:
     """Let a finished job start over, unless another has its unique key by now."""
     unique = old.spec.unique
-    if unique is not None and unique.scope is not Scope.FOR:
-        holder = store.unique.get(unique.key)
-        if holder is not None and holder.job_id != old.id:
+    if unique is not None:
+        if store.holder(unique.key) not in (None, old.id):
             return False
-        store.unique[unique.key] = Holder(old.id, None)
-    elif unique is not None:
-        holder = store.unique.get(unique.key)
-        others = holder is not None and holder.job_id != old.id
-        if others and holder is not None and (holder.until or store.now) > store.now:
-            return False
+        if unique.scope is not Scope.FOR:
+            store.unique[unique.key] = Holder(old.id, None)
     unindex(store, old)
     _unlink(store, old)
     store.seq += 1
@@ -102,8 +94,6 @@ def _retry(store: Store, old: Job, due: float | None) -> bool:
 
 
 def _unlink(store: Store, job: Job) -> None:
-    if job.spec.unique is not None:
-        store.of_unique[job.spec.unique.key].jobs.pop(job.seq, None)
     if job.spec.flow is not None:
         store.of_flow[job.spec.flow].jobs.pop(job.seq, None)
 

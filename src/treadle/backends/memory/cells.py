@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
-import msgspec
-
-from treadle.backends.common.names import check_queue
-from treadle.errors import InvalidOption
-from treadle.ports import QUEUE_CELL, SESSION_CELL, Cell, QueueRule, Write
+from treadle.backends.common.cells import written_rule
+from treadle.ports import QUEUE_CELL, Cell, QueueRule, Write
 
 __all__ = ["Cells"]
 
@@ -20,7 +17,8 @@ class Cells:
     def __init__(self) -> None:
         self._cells: dict[str, Cell] = {}
         self._until: dict[str, float] = {}
-        self._lapses: list[tuple[float, str]] = []
+        # The same list for ever: the store looks at its head.
+        self.lapses: list[tuple[float, str]] = []
         # What the cells of queues say, by queue.
         self.rules: dict[str, QueueRule] = {}
 
@@ -34,7 +32,7 @@ class Cells:
 
     def write(self, writes: Sequence[Write], now: float) -> set[str] | None:
         """The queues whose rules may have changed, or None when nothing was written."""
-        rules = {write.key: _rule(write) for write in writes}
+        rules = {write.key: written_rule(write) for write in writes}
         for write in writes:
             if write.expect is not None and write.expect != self._version(write.key, now):
                 return None
@@ -46,8 +44,8 @@ class Cells:
     def lapse(self, now: float) -> set[str]:
         """Drop the cells whose time is over; the queues whose rules were among them."""
         queues: set[str] = set()
-        while self._lapses and self._lapses[0][0] <= now:
-            until, key = heappop(self._lapses)
+        while self.lapses and self.lapses[0][0] <= now:
+            until, key = heappop(self.lapses)
             if self._until.get(key) == until:
                 self._drop(key)
                 if key.startswith(QUEUE_CELL):
@@ -58,8 +56,8 @@ class Cells:
     def next(self, now: float) -> float | None:
         """When a rule ends next, or a cell."""
         ends = [rule.until for rule in self.rules.values() if rule.until and rule.until > now]
-        if self._lapses:
-            ends.append(self._lapses[0][0])
+        if self.lapses:
+            ends.append(self.lapses[0][0])
         return min(ends, default=None)
 
     def _version(self, key: str, now: float) -> int:
@@ -78,7 +76,7 @@ class Cells:
         self._cells[write.key] = Cell(value=write.value, version=version)
         if write.ttl is not None:
             self._until[write.key] = now + write.ttl
-            heappush(self._lapses, (now + write.ttl, write.key))
+            heappush(self.lapses, (now + write.ttl, write.key))
 
     def _drop(self, key: str) -> None:
         self._cells.pop(key, None)
@@ -92,26 +90,3 @@ class Cells:
             self.rules.pop(queue, None)
         else:
             self.rules[queue] = rule
-
-
-def _rule(write: Write) -> QueueRule | None:
-    """The rule that is written, if it is one, checked before anything changes."""
-    if write.key.startswith(SESSION_CELL):
-        raise InvalidOption(
-            f"the cell {write.key!r} cannot be written: sessions are made by open_session",
-            option="key",
-            value=write.key,
-        )
-    if not write.key.startswith(QUEUE_CELL):
-        return None
-    check_queue(write.key.removeprefix(QUEUE_CELL), "key")
-    if write.value is None:
-        return None
-    try:
-        return msgspec.msgpack.decode(write.value, type=QueueRule)
-    except msgspec.DecodeError as error:
-        raise InvalidOption(
-            f"the cell {write.key!r} must hold a QueueRule in msgpack: {error}",
-            option="value",
-            value=write.value,
-        ) from error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
-from treadle.backends.common.names import Matcher, covered
 from treadle.backends.common.turns import take_turns
 from treadle.backends.memory.advance import advance, next_due
 from treadle.backends.memory.gate import admit
@@ -16,15 +14,10 @@ from treadle.backends.memory.queue import Lane, Queue
 from treadle.backends.memory.sessions import Seat
 from treadle.backends.memory.store import Store
 from treadle.ports import PARK_MAX, Claim, Claimed
+from treadle.queuenames import Matcher, covered
 from treadle.records import Lease, Token
 
 __all__ = ["claim", "members", "waiting_suspects"]
-
-# A Token without the detour through Python that making a NamedTuple takes.
-_token = cast(
-    "Callable[[type[Token], tuple[str, int, int]], Token]",
-    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
-)
 
 
 def claim(store: Store, ask: Claim) -> Claimed:
@@ -37,6 +30,7 @@ def claim(store: Store, ask: Claim) -> Claimed:
     taking = _Taking(store, ask, seat)
     alone = ask.holding == 0 and ask.limit > 0 and taking.suspect()
     if not alone:
+        taking.named()
         taking.all_queues()
     store.leases.keep(taking.batch)
     if store.slack:
@@ -115,6 +109,28 @@ class _Taking:
             self.parked += 1
         return False
 
+    def named(self) -> None:
+        """Lease the jobs that are to come before all others."""
+        for job_id in self.ask.first:
+            if len(self.leases) >= self.ask.limit or self.full:
+                return
+            job = self.store.jobs.get(job_id)
+            if job is not None and job.state is QUEUED and not job.suspect:
+                self._lease_named(self.store.queues[job.queue], job)
+
+    def _lease_named(self, queue: Queue, job: Job) -> None:
+        store = self.store
+        if self.matcher.place(queue.name) is None or queue.room(store.now) <= 0:
+            return
+        if job.plain or admit(store, job):
+            self._lease(queue, [job])
+        else:
+            self.parked += 1
+        # Its lane still has it.
+        queue.bury()
+        if not queue.ready:
+            store.unlist(queue)
+
     def all_queues(self) -> None:
         """Lease jobs of the queues in their order."""
         store = self.store
@@ -154,7 +170,7 @@ class _Taking:
             queue.close(priority)
         if found:
             self._lease(queue, found)
-        if not queue.priorities:
+        if not queue.ready:
             self.store.unlist(queue)
         return len(found)
 
@@ -194,14 +210,14 @@ class _Taking:
             job.lease_until = until
             job.batch = number
             job.version += 1
-            token = _token(Token, (job.id, fence, nonce))
+            token = Token(job.id, fence, nonce)
             if fence == 1:
                 lease = Lease(token=token, spec=job.spec, created=job.created, started=now)
             else:
                 lease = _repeated(job, token)
             leases.append(lease)
             if watched:
-                store.waiters.changed(job.id)
+                store.waiters.changed(job.id, ended=False)
         self.batch.jobs += jobs
         for above in queue.up:
             above.sub_running += len(jobs)

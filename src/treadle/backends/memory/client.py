@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
+from treadle.backends.common.waiting import Room
 from treadle.backends.memory import extend, shared
 from treadle.backends.memory.advance import advance, advance_all, next_due
 from treadle.backends.memory.alter import alter
 from treadle.backends.memory.claim import claim, members, waiting_suspects
 from treadle.backends.memory.events import Hub
-from treadle.backends.memory.find import find
+from treadle.backends.memory.find import find, one
 from treadle.backends.memory.job import RUNNING, SCHEDULED, Job
 from treadle.backends.memory.push import push
 from treadle.backends.memory.settle import settle
@@ -39,6 +42,7 @@ from treadle.ports import (
     Write,
 )
 from treadle.records import (
+    FINAL,
     Ask,
     NewJob,
     Pushed,
@@ -50,6 +54,7 @@ from treadle.records import (
 
 __all__ = ["MemoryBackend"]
 
+_EVERYTHING = Query()
 _SUSPECTS_EVERY = 1.0
 """Seconds between two looks at suspects that a claim has passed over."""
 
@@ -65,7 +70,7 @@ class MemoryBackend:
         on_close: told when this backend is closed.
     """
 
-    features = frozenset(Feature) - {Feature.CROSS_PROCESS}
+    features = frozenset(Feature) - {Feature.CROSS_PROCESS, Feature.TRANSACTIONS}
 
     def __init__(
         self, url: str, store: Store, hub: Hub, ids: Ids, on_close: Callable[[], None]
@@ -79,7 +84,8 @@ class MemoryBackend:
 
     @property
     def _store(self) -> Store:
-        self._check()
+        if self._closed:
+            self._check()
         return self._shared
 
     def _check(self) -> None:
@@ -160,6 +166,21 @@ class MemoryBackend:
                 store.wait(waiter)
             await self._sleep(waiter, min(left, due if due is not None else left))
 
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+        """Return when a queue may be below a bound."""
+        deadline = self._store.clock.monotonic() + timeout
+        while True:
+            with self._store as store:
+                advance(store)
+                left = deadline - store.clock.monotonic()
+                known = store.queues.get(queue)
+                if left <= 0 or known is None or known.open < bound:
+                    return
+                due = next_due(store, everything=True)
+                waiter = Waiter(room=Room(queue, bound))
+                store.wait(waiter)
+            await self._sleep(waiter, min(left, due if due is not None else left))
+
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
     ) -> Sequence[Renewal]:
@@ -174,18 +195,20 @@ class MemoryBackend:
 
     async def find(self, query: Query) -> Page:
         """Look at jobs, and wait for a change of one where that is asked for."""
-        deadline = self._store.clock.monotonic() + query.wait
+        left = query.wait
         while True:
             with self._store as store:
                 advance_all(store)
-                left = deadline - store.clock.monotonic()
                 job = store.jobs.get(query.ids[0]) if len(query.ids) == 1 else None
-                if left <= 0 or job is None or job.version > query.version:
-                    return find(store, query)
-                waiter = Waiter(job_id=job.id)
+                if left <= 0 or job is None or _is_reached(job, query):
+                    # What awaits a result asks for one job and nothing else.
+                    return find(store, query) if job is None or _filters(query) else one(job)
+                waiter = Waiter(job_id=job.id, ended=query.ended)
                 store.wait(waiter)
+                began = store.clock.monotonic()
                 pause = min([left, *_turns(job, store.now)])
             await self._sleep(waiter, pause)
+            left -= store.clock.monotonic() - began
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change jobs."""
@@ -201,7 +224,10 @@ class MemoryBackend:
                 store.waiters.remove(waiter)
                 if waiter.chosen:
                     # What it was woken for is for another.
-                    store.waiters.all_queues()
+                    if waiter.room is not None:
+                        store.freed(waiter.room.queue)
+                    else:
+                        store.waiters.all_queues()
             raise
         with self._shared as store:
             store.waiters.remove(waiter)
@@ -273,6 +299,17 @@ def _claimable(store: Store, names: tuple[tuple[str, ...], tuple[str, ...]]) -> 
         for pattern in matcher.queues
         for name in members(store, matcher, pattern, store.ready)
     )
+
+
+def _is_reached(job: Job, query: Query) -> bool:
+    """Whether a job has come to what a query waits for."""
+    return job.state in FINAL if query.ended else job.version > query.version
+
+
+def _filters(query: Query) -> bool:
+    """Whether a query asks for more than jobs by their ids."""
+    rest = replace(query, ids=(), wait=0.0, version=-1, ended=False)
+    return rest != _EVERYTHING
 
 
 def _turns(job: Job, now: float) -> list[float]:

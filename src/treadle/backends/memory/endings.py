@@ -33,6 +33,8 @@ def finish(
     if state is FAILED:
         _count_failure(store, job)
     keep(store, job)
+    if state is FAILED:
+        _trim_failed(store)
     if job.id in store.dependants:
         ended(store, job.id, state)
 
@@ -70,14 +72,17 @@ def _free(store: Store, job: Job) -> None:
 
 
 def _count_failure(store: Store, job: Job) -> None:
-    store.failed[job.id] = job
+    store.failed.add(job)
     index = store.failures.get(job.spec.task)
     if index is None:
         index = store.failures[job.spec.task] = Index()
     index.add(job)
+
+
+def _trim_failed(store: Store) -> None:
+    """Keep no more failed jobs than the namespace may; one that is not kept pushes none out."""
     while len(store.failed) > store.max_failed:
-        _, oldest = store.failed.popitem(last=False)
-        remove(store, oldest)
+        remove(store, store.failed.oldest())
 
 
 def ended(store: Store, job_id: str, state: JobState) -> None:
@@ -88,8 +93,10 @@ def ended(store: Store, job_id: str, state: JobState) -> None:
         if job.waits is None or after is None or job_id not in job.waits:
             continue
         if failed and after.on_failure is not OnFailure.RUN:
-            job.reason = f"after:{job_id}"
-            store.cascade.append(job)
+            # The first of them that failed is why, however many do before it is told.
+            if not job.reason:
+                job.reason = f"after:{job_id}"
+                store.cascade.append(job)
             continue
         job.waits.discard(job_id)
         if job.waits:
@@ -122,20 +129,19 @@ def withdraw(store: Store, job: Job) -> None:
     job.finished = store.now
     shift(store, job, CANCELLED)
     _free(store, job)
-    remove(store, job)
+    remove(store, job, ended=False)
     ended(store, job.id, CANCELLED)
 
 
-def remove(store: Store, job: Job) -> None:
-    """Forget a final job, leaving a tombstone."""
+def remove(store: Store, job: Job, *, ended: bool = True) -> None:
+    """Forget a final job, leaving a tombstone, which says how it ended if it did."""
     unindex(store, job)
     del store.jobs[job.id]
     spec = job.spec
-    if spec.unique is not None:
-        _discard(store.of_unique, spec.unique.key, job)
     if spec.flow is not None:
         _discard(store.of_flow, spec.flow, job)
-    store.tombs.add(job.id, repeated(job.pushed), store.now, job.state, job.settled)
+    state = job.state if ended else None
+    store.tombs.add(job.id, repeated(job.pushed), store.now, state, job.settled)
     store.changed(job)
     queue = store.queues[job.queue]
     if not queue.queued.jobs:
@@ -148,7 +154,7 @@ def unindex(store: Store, job: Job) -> None:
     if job.kept:
         store.kept.drop(job)
     if job.state is FAILED:
-        store.failed.pop(job.id, None)
+        store.failed.drop(job)
         _discard(store.failures, job.spec.task, job)
 
 

@@ -21,9 +21,14 @@ def extend(store: Store, session: Session, held: Sequence[Held], lease: float) -
     until = store.now + lease
     answers: list[Renewal] = []
     for one in held:
-        job_id, fence, nonce = one.token
-        job = store.jobs.get(job_id)
-        if job is None or job.state is not RUNNING or job.fence != fence or job.nonce != nonce:
+        token = one.token
+        job = store.jobs.get(token.job_id)
+        if (
+            job is None
+            or job.state is not RUNNING
+            or job.fence != token.fence
+            or job.nonce != token.nonce
+        ):
             answers.append(Renewal.LOST)
             continue
         answers.append(Renewal.CANCEL if job.cancel_asked else Renewal.HELD)
@@ -41,6 +46,7 @@ def _report(store: Store, job: Job, one: Held) -> None:
     if one.started and not job.reported:
         job.reported = True
         job.expires = None
+        store.changed(job)
     if one.note is not None:
         job.note = one.note
         store.changed(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from treadle.backends.common.holds import holds_of
 from treadle.backends.memory.job import Job
 from treadle.backends.memory.lines import LIMIT, Line
 from treadle.backends.memory.moves import key_line, park, to_schedule, unwake
@@ -42,15 +43,11 @@ def _full(store: Store, job: Job, holds: list[tuple[str, int]]) -> Line | None:
         holds.append((line.name, 1))
         if line.used >= line.slots or (job.spec.ordered and line.first() is not job):
             return line
-    for ask in job.spec.asks:
-        if type(ask) is Hold:
-            line = slots_line(store, ask)
-            units = min(ask.units, ask.slots)
-            # The same limit may be asked for twice.
-            taken = sum(more for name, more in holds if name == line.name)
-            holds.append((line.name, units))
-            if line.used + min(taken + units, ask.slots) > ask.slots:
-                return line
+    for hold in holds_of(job.spec.asks) if job.spec.asks else ():
+        line = slots_line(store, hold)
+        holds.append((line.name, hold.units))
+        if line.used + hold.units > hold.slots:
+            return line
     return None
 
 

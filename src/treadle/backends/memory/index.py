@@ -47,15 +47,13 @@ class Index:
             if len(self.fresh) > _FRESH_MAX:
                 self.fresh, self._order = None, []
 
-    def page(self, after: int | None, oldest_first: bool) -> Iterator[tuple[int, Job]]:
+    def page(self, after: int, oldest_first: bool) -> Iterator[tuple[int, Job]]:
         """The jobs beyond one ``seq``, in order of arrival or against it."""
         order = self._ordered()
         if oldest_first:
-            at = bisect_right(order, after) if after is not None else 0
-            places = range(at, len(order))
+            places = range(bisect_right(order, after), len(order))
         else:
-            at = bisect_left(order, after) if after is not None else len(order)
-            places = range(at - 1, -1, -1)
+            places = range(bisect_left(order, after) - 1, -1, -1)
         last = -1
         for place in places:
             seq = order[place]
@@ -90,6 +88,7 @@ class Lazy:
     def __init__(self, live: Callable[[float, Job], bool]) -> None:
         self._live = live
         self._tidy_at = _SLACK
+        # The same list for ever: the store looks at its head.
         self.heap: list[tuple[float, int, Job]] = []
 
     def add(self, at: float, job: Job) -> None:
@@ -115,7 +114,7 @@ class Lazy:
 
     def _tidy(self) -> None:
         alive = {entry[1]: entry for entry in self.heap if self._live(entry[0], entry[2])}
-        self.heap = list(alive.values())
+        self.heap[:] = alive.values()
         heapify(self.heap)
         # Half may die before it is worth looking again.
         self._tidy_at = 2 * len(self.heap) + _SLACK

@@ -6,10 +6,8 @@ import msgspec
 
 from treadle.faults import Fault
 from treadle.records import (
-    At,
     Attempt,
     Cause,
-    In,
     JobRecord,
     JobState,
     NewJob,
@@ -31,7 +29,6 @@ __all__ = [
     "WAITING",
     "Job",
     "again",
-    "instant",
     "record",
 ]
 
@@ -115,11 +112,6 @@ class Job(msgspec.Struct, gc=False, eq=False):
     kept: bool = False
 
 
-def instant(when: In | At, now: float) -> float:
-    """The point in time that a request means."""
-    return now + when.seconds if isinstance(when, In) else when.timestamp
-
-
 def again(job: Job, seq: int) -> Job:
     """A finished job that starts over, with a new place in line."""
     return Job(
@@ -171,7 +163,7 @@ def record(job: Job) -> JobRecord:
         finished=job.finished,
         lease_until=job.lease_until if running else None,
         holder=job.holder,
-        waits_for=tuple(one for one in after if job.waits and one in job.waits),
+        waits_for=tuple(one for one in after if job.waits and one in job.waits) if after else (),
         note=job.note,
         result=job.result,
         skipped=job.skipped,

@@ -7,12 +7,50 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from treadle.backends.memory.job import Job
-from treadle.ports import Gone
 from treadle.records import JobState, Pushed, Token
 
-__all__ = ["Kept", "Tombs"]
+__all__ = ["FailedJobs", "Kept", "Tomb", "Tombs"]
 
 _SLACK = 64
+
+
+class FailedJobs:
+    """All failed jobs, by the instant of their end, and by arrival those of one instant."""
+
+    __slots__ = ("_heap", "_jobs")
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        # Also of jobs that were taken away, until it is tidied.
+        self._heap: list[tuple[float, int, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job) -> None:
+        """A job has failed."""
+        self._jobs[job.id] = job
+        heappush(self._heap, _place(job))
+
+    def drop(self, job: Job) -> None:
+        """It is no longer failed, or no longer there."""
+        self._jobs.pop(job.id, None)
+        if len(self._heap) > 2 * len(self._jobs) + _SLACK:
+            self._heap = sorted(map(_place, self._jobs.values()))
+
+    def oldest(self) -> Job:
+        """The one that failed first."""
+        while True:
+            place = self._heap[0]
+            job = self._jobs.get(place[2])
+            if job is not None and _place(job) == place:
+                return job
+            heappop(self._heap)
+
+
+def _place(job: Job) -> tuple[float, int, str]:
+    assert job.finished is not None
+    return job.finished, job.seq, job.id
 
 
 class Kept:
@@ -22,11 +60,12 @@ class Kept:
     length has a deque, and only the heads of these stand in a heap.
     """
 
-    __slots__ = ("_dead", "_heads", "_shelves", "_tidy_at")
+    __slots__ = ("_dead", "_shelves", "_tidy_at", "heads")
 
     def __init__(self) -> None:
         self._shelves: dict[float, deque[Job]] = {}
-        self._heads: list[tuple[float, float]] = []
+        # The same list for ever: the store looks at its head.
+        self.heads: list[tuple[float, float]] = []
         self._dead = 0
         self._tidy_at = _SLACK
 
@@ -38,7 +77,7 @@ class Kept:
             shelf.append(job)
         else:
             self._shelves[seconds] = deque((job,))
-            heappush(self._heads, (finished + seconds, seconds))
+            heappush(self.heads, (finished + seconds, seconds))
 
     def drop(self, job: Job) -> None:
         """The job was taken away before its time."""
@@ -49,8 +88,8 @@ class Kept:
 
     def due(self, now: float) -> Job | None:
         """A job whose time is over; it is no longer here."""
-        while self._heads and self._heads[0][0] <= now:
-            seconds = heappop(self._heads)[1]
+        while self.heads and self.heads[0][0] <= now:
+            seconds = heappop(self.heads)[1]
             shelf = self._shelves[seconds]
             job = shelf.popleft()
             self._head(seconds, shelf)
@@ -63,7 +102,7 @@ class Kept:
     def _head(self, seconds: float, shelf: deque[Job]) -> None:
         if shelf:
             finished = shelf[0].finished
-            heappush(self._heads, ((finished or 0.0) + seconds, seconds))
+            heappush(self.heads, ((finished or 0.0) + seconds, seconds))
         else:
             del self._shelves[seconds]
 
@@ -73,13 +112,16 @@ class Kept:
         self._tidy_at = max(_SLACK, entries // 2)
         if self._dead <= self._tidy_at:
             return
-        shelves, self._shelves, self._heads, self._dead = self._shelves, {}, [], 0
+        shelves, self._shelves, self._dead = self._shelves, {}, 0
+        self.heads.clear()
         for seconds, shelf in shelves.items():
             self._shelves[seconds] = deque(job for job in shelf if job.kept)
             self._head(seconds, self._shelves[seconds])
 
 
-class _Tomb(NamedTuple):
+class Tomb(NamedTuple):
+    """What is left of one job."""
+
     pushed: Pushed
     state: JobState | None
     token: Token | None
@@ -92,7 +134,7 @@ class Tombs:
     __slots__ = ("_order", "_tombs")
 
     def __init__(self) -> None:
-        self._tombs: dict[str, _Tomb] = {}
+        self._tombs: dict[str, Tomb] = {}
         self._order: deque[tuple[float, str]] = deque()
 
     def __len__(self) -> int:
@@ -110,19 +152,16 @@ class Tombs:
         token: Token | None = None,
     ) -> None:
         """Remember an id."""
-        self._tombs[job_id] = _Tomb(pushed, state, token, now)
+        self._tombs[job_id] = Tomb(pushed, state, token, now)
         self._order.append((now, job_id))
 
-    def get(self, job_id: str) -> _Tomb | None:
+    def get(self, job_id: str) -> Tomb | None:
         """What is remembered of an id."""
         return self._tombs.get(job_id)
 
-    def gone(self, job_id: str) -> Gone | None:
-        """The same for others to see."""
-        tomb = self._tombs.get(job_id)
-        if tomb is None:
-            return None
-        return Gone(pushed=tomb.pushed, state=tomb.state, token=tomb.token, at=tomb.at)
+    def older(self, before: float) -> bool:
+        """Whether there is one to forget."""
+        return bool(self._order) and self._order[0][0] <= before
 
     def purge(self, before: float, most: int) -> bool:
         """Forget at most so many that are older; whether there may be more."""
@@ -133,4 +172,4 @@ class Tombs:
             if tomb is not None and tomb.at == at:
                 del self._tombs[job_id]
             most -= 1
-        return bool(order) and order[0][0] <= before
+        return self.older(before)

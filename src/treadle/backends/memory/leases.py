@@ -42,11 +42,12 @@ class Leases:
     nothing; an extension is only written down in the job and looked at when the batch is due.
     """
 
-    __slots__ = ("_heap", "_last", "batches")
+    __slots__ = ("_last", "batches", "heap")
 
     def __init__(self) -> None:
         self.batches: dict[int, Batch] = {}
-        self._heap: list[tuple[float, int]] = []
+        # Each instant may be too early. The same list for ever: the store looks at its head.
+        self.heap: list[tuple[float, int]] = []
         self._last = 0
 
     def open(self, nonce: int, until: float) -> Batch:
@@ -97,7 +98,7 @@ class Leases:
             found += late[: most - len(found)]
             if len(found) >= most:
                 break
-            heappop(self._heap)
+            heappop(self.heap)
             left = [job.lease_until for job in batch.jobs if job.lease_until > now]
             # An instant that an older entry of the heap cannot have: these jobs are found.
             batch.until = min(left, default=_NEVER)
@@ -106,7 +107,7 @@ class Leases:
         return found
 
     def _head(self) -> Batch | None:
-        heap = self._heap
+        heap = self.heap
         while heap:
             until, number = heap[0]
             batch = self.batches.get(number)
@@ -122,7 +123,7 @@ class Leases:
         return None
 
     def _push(self, batch: Batch) -> None:
-        if len(self._heap) > 2 * len(self.batches) + _SLACK:
-            self._heap = [(one.until, one.number) for one in self.batches.values()]
-            heapify(self._heap)
-        heappush(self._heap, (batch.until, batch.number))
+        if len(self.heap) > 2 * len(self.batches) + _SLACK:
+            self.heap[:] = [(one.until, one.number) for one in self.batches.values()]
+            heapify(self.heap)
+        heappush(self.heap, (batch.until, batch.number))

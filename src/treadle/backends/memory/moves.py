@@ -48,6 +48,8 @@ def shift(store: Store, job: Job, state: JobState) -> None:
         for above in queue.up:
             above.sub_running += running
             above.sub_open -= ended
+    if state in _ENDS:
+        store.freed(job.queue)
     store.changed(job)
 
 
@@ -59,6 +61,9 @@ def leave(store: Store, job: Job) -> None:
             queue.suspects_queued -= 1
         else:
             queue.bury()
+            if queue.ready == 1:
+                # Without it nothing is left: the queue takes no turn among the others.
+                store.unlist(queue)
         if job.woken:
             unwake(store, job)
             # The next may have what this one was woken for.

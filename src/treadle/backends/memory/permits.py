@@ -24,10 +24,14 @@ class Grant:
 class Place:
     """A request that waits in the lines of all its keys."""
 
-    __slots__ = ("asks", "id", "lines", "until")
+    __slots__ = ("asks", "id", "lines", "number", "until")
 
-    def __init__(self, ticket_id: str, asks: tuple[Ask, ...], lines: tuple[str, ...]) -> None:
+    def __init__(
+        self, ticket_id: str, number: int, asks: tuple[Ask, ...], lines: tuple[str, ...]
+    ) -> None:
         self.id = ticket_id
+        # Order of arrival.
+        self.number = number
         self.asks = asks
         self.lines = lines
         # It leaves the lines when it is not used until then.
@@ -39,18 +43,20 @@ class Permits:
 
     def __init__(self) -> None:
         self.fence = 0
+        self.arrivals = 0
         self.grants: dict[str, Grant] = {}
         self.places: dict[str, Place] = {}
-        self._lapses: list[tuple[float, str]] = []
+        # The same list for ever: the store looks at its head.
+        self.lapses: list[tuple[float, str]] = []
 
     def lapse_at(self, until: float, one: str) -> None:
         """Look at a grant or place again at an instant."""
-        heappush(self._lapses, (until, one))
+        heappush(self.lapses, (until, one))
 
     def due(self, now: float) -> Grant | Place | None:
         """A grant or place that has lapsed."""
-        while self._lapses and self._lapses[0][0] <= now:
-            _, one = heappop(self._lapses)
+        while self.lapses and self.lapses[0][0] <= now:
+            _, one = heappop(self.lapses)
             found = self.grants.get(one) or self.places.get(one)
             if found is None:
                 continue
@@ -61,4 +67,4 @@ class Permits:
 
     def next(self) -> float | None:
         """When the next may lapse."""
-        return self._lapses[0][0] if self._lapses else None
+        return self.lapses[0][0] if self.lapses else None

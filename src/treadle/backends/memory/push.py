@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heappush
 
-from treadle.backends.common.names import check_queue, covers
-from treadle.backends.common.pushing import conflict, dependency_failed, repeated
+from treadle.backends.common.pushing import conflict, dependency_failed, instant, repeated
 from treadle.backends.memory.endings import fail_dependants, withdraw
 from treadle.backends.memory.index import Index
-from treadle.backends.memory.job import CREATED, OPEN, WAITING, Job, instant
+from treadle.backends.memory.job import CREATED, OPEN, WAITING, Job
 from treadle.backends.memory.lines import Line
 from treadle.backends.memory.moves import (
     arrive,
@@ -23,7 +22,8 @@ from treadle.backends.memory.moves import (
 from treadle.backends.memory.queue import Queue
 from treadle.backends.memory.store import Holder, Store
 from treadle.ports import ADVANCE
-from treadle.records import NewJob, OnFailure, Pushed, PushStatus, Scope
+from treadle.queuenames import check_queue, covers
+from treadle.records import NewJob, OnFailure, Pushed, PushStatus, Scope, Unique
 
 __all__ = ["index_job", "push", "reschedule"]
 
@@ -41,15 +41,16 @@ def push(store: Store, specs: Sequence[NewJob], *, follow_up: bool = False) -> l
         if spec.id in store.jobs:
             answers.append(repeated(store.jobs[spec.id].pushed))
             continue
-        if spec.id in store.tombs:
-            tomb = store.tombs.get(spec.id)
-            answers.append(tomb.pushed if tomb is not None else CREATED)
+        if spec.id in store.tombs and (tomb := store.tomb(spec.id)) is not None:
+            answers.append(tomb.pushed)
             continue
         answer = CREATED
-        if spec.unique is not None or spec.bound is not None:
-            answer = _admit(store, spec, follow_up)
+        if spec.unique is not None:
+            answer = _admit(store, spec, spec.unique, follow_up)
+        elif spec.bound is not None and _is_full(store, spec, follow_up):
+            answer = _FULL
         answers.append(answer)
-        if answer.status is PushStatus.CREATED or answer.status is PushStatus.REPLACED:
+        if answer is CREATED or answer.status is PushStatus.REPLACED:
             job = _create(store, spec, answer)
             if job.waits is not None:
                 waiting.append(job)
@@ -64,41 +65,44 @@ def push(store: Store, specs: Sequence[NewJob], *, follow_up: bool = False) -> l
 # ------------------------------------------------------------ may it come in
 
 
-def _admit(store: Store, spec: NewJob, follow_up: bool) -> Pushed:
-    status, holder = _conflict(store, spec, follow_up)
+def _admit(store: Store, spec: NewJob, unique: Unique, follow_up: bool) -> Pushed:
+    status, holder = _conflict(store, unique, follow_up)
     if status is PushStatus.DUPLICATE:
         answer = Pushed(status, holder)
         store.tombs.add(spec.id, answer, store.now)
         return answer
     if status is PushStatus.RESCHEDULED and holder is not None:
         job = store.jobs[holder]
-        reschedule(store, job, instant(spec.due, store.now) if spec.due is not None else None)
+        reschedule(store, job, instant(spec.due, store.now))
         answer = Pushed(status, holder)
         store.tombs.add(spec.id, answer, store.now)
         return answer
     place = store.jobs.get(holder) if status is PushStatus.REPLACED and holder else None
-    if spec.bound is not None and not follow_up:
-        held = store.queue(spec.queue).open
-        # The job that makes room does not count.
-        held -= place is not None and covers(spec.queue, place.queue)
-        if held >= spec.bound:
-            return _FULL
+    if _is_full(store, spec, follow_up, place):
+        return _FULL
     if place is not None:
         withdraw(store, place)
         return Pushed(PushStatus.REPLACED, holder)
     return CREATED
 
 
-def _conflict(store: Store, spec: NewJob, follow_up: bool) -> tuple[PushStatus, str | None]:
-    if spec.unique is None:
+def _is_full(store: Store, spec: NewJob, follow_up: bool, leaving: Job | None = None) -> bool:
+    """Whether the queue of a job holds as many as it may, without the one that makes room."""
+    if spec.bound is None or follow_up:
+        return False
+    held = store.open_in(spec.queue)
+    held -= leaving is not None and covers(spec.queue, leaving.queue)
+    return held >= spec.bound
+
+
+def _conflict(store: Store, unique: Unique, follow_up: bool) -> tuple[PushStatus, str | None]:
+    holder = store.holder(unique.key)
+    if holder is None:
         return PushStatus.CREATED, None
-    holder = store.unique.get(spec.unique.key)
-    if holder is None or (holder.until is not None and holder.until <= store.now):
-        return PushStatus.CREATED, None
-    job = store.jobs.get(holder.job_id)
+    job = store.jobs.get(holder)
     if job is None or follow_up:
-        return PushStatus.DUPLICATE, holder.job_id
-    return conflict(spec.unique, job.state), holder.job_id
+        return PushStatus.DUPLICATE, holder
+    return conflict(unique, job.state), holder
 
 
 # ------------------------------------------------------------ coming in
@@ -158,10 +162,8 @@ def _place(store: Store, queue: Queue, job: Job) -> None:
 
 
 def index_job(store: Store, job: Job) -> None:
-    """Have the job found by its unique key and its flow."""
+    """Have the job found by its flow."""
     spec = job.spec
-    if spec.unique is not None:
-        store.of_unique.setdefault(spec.unique.key, Index()).add(job)
     if spec.flow is not None:
         store.of_flow.setdefault(spec.flow, Index()).add(job)
 
@@ -188,7 +190,7 @@ def _look_back(store: Store, job: Job) -> None:
         if other is not None and other.state in OPEN:
             store.dependants.setdefault(one, []).append(job)
             continue
-        tomb = store.tombs.get(one)
+        tomb = store.tomb(one)
         state = other.state if other is not None else tomb.state if tomb is not None else None
         if dependency_failed(state) and after.on_failure is not OnFailure.RUN:
             job.reason = f"after:{one}"

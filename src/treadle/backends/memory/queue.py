@@ -65,6 +65,7 @@ class Queue:
 
     __slots__ = (
         "_dead",
+        "_open",
         "by",
         "lanes",
         "listed",
@@ -88,6 +89,7 @@ class Queue:
         self.by: dict[JobState, Index] = {state: Index() for state in JobState}
         self.queued = self.by[QUEUED]
         self.running = self.by[RUNNING]
+        self._open = [self.by[state] for state in OPEN]
         # Of its subqueues.
         self.sub_open = 0
         self.sub_running = 0
@@ -108,7 +110,7 @@ class Queue:
     @property
     def open(self) -> int:
         """Jobs that are not final, with those of subqueues."""
-        return self.sub_open + sum(len(self.by[state]) for state in OPEN)
+        return self.sub_open + sum([len(index.jobs) for index in self._open])
 
     @property
     def idle(self) -> bool:

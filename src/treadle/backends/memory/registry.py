@@ -35,7 +35,14 @@ class _Registry:
         self.named: dict[tuple[str, str], _Entry] = {}
         self.all: weakref.WeakSet[_Entry] = weakref.WeakSet()
 
-    def enter(self, key: tuple[str, str] | None, clock: Clock, max_failed: int | None) -> _Entry:
+    def enter(
+        self,
+        key: tuple[str, str] | None,
+        clock: Clock,
+        *,
+        max_failed: int | None,
+        request_ttl: float | None,
+    ) -> _Entry:
         """The entry under a key, or a new one."""
         with self.lock:
             entry = self.named.get(key) if key is not None else None
@@ -46,6 +53,8 @@ class _Registry:
                     self.named[key] = entry
             if max_failed is not None:
                 entry.store.max_failed = max_failed
+            if request_ttl is not None:
+                entry.store.request_ttl = request_ttl
             entry.users += 1
             return entry
 
@@ -75,17 +84,26 @@ if hasattr(os, "register_at_fork"):
 
 
 def connect(
-    url: str, *, clock: Clock, ids: Ids, namespace: str = "treadle", **options: Any
+    url: str,
+    *,
+    clock: Clock,
+    ids: Ids,
+    namespace: str = "treadle",
+    request_ttl: float | None = None,
+    **options: Any,
 ) -> MemoryBackend:
     """A backend in memory: ``memory://`` of its own, ``memory://name`` shared in the process.
 
-    Whoever opens a shared store first gives it its clock; the latest ``max_failed`` holds.
+    Whoever opens a shared store first gives it its clock; the latest ``max_failed`` and
+    ``request_ttl`` hold.
 
     Args:
         url: ``memory://`` or ``memory://name``.
         clock: what the store goes by.
         ids: where nonces and ids come from.
         namespace: stores of one name and different namespaces are different.
+        request_ttl: seconds for which a repeated request gets the answer of the first; 600 by
+            default.
         options: ``max_failed``, the failed jobs that are kept, 10,000 by default.
     """
     address = Url(url)
@@ -99,7 +117,7 @@ def connect(
             value=str(address),
         )
     key = (address.host, namespace) if address.host else None
-    entry = _registry.enter(key, clock, max_failed)
+    entry = _registry.enter(key, clock, max_failed=max_failed, request_ttl=request_ttl)
     return MemoryBackend(str(address), entry.store, entry.hub, ids, lambda: _leave(key, entry))
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from treadle.errors import LeaseLost
+from treadle.backends.common.sessions import closed, opened
 from treadle.ports import Claimed
 from treadle.records import Session, SessionInfo
 
-__all__ = ["PRESENCE", "Presence", "Seat"]
+__all__ = ["Presence", "Seat"]
 
-PRESENCE = 30.0
-"""Seconds for which a session is present before its first claim or extend says how long."""
 _FORGET = 86400.0
 
 
@@ -40,8 +38,8 @@ class Presence:
         # A session that was never closed lost its foreman long ago.
         for seat in [seat for seat in self._seats.values() if seat.until < now - _FORGET]:
             del self._seats[seat.nonce]
-        info = msgspec.structs.replace(info, opened=now, until=now + PRESENCE)
-        self._seats[nonce] = Seat(nonce, info, now + PRESENCE)
+        info = opened(info, now)
+        self._seats[nonce] = Seat(nonce, info, info.until)
         return Session(nonce=nonce, info=info)
 
     def seat(self, session: Session) -> Seat:
@@ -52,9 +50,7 @@ class Presence:
         """
         seat = self._seats.get(session.nonce)
         if seat is None:
-            raise LeaseLost(
-                f"session {session.info.name!r} is closed or unknown to the store; open another"
-            )
+            raise closed(session)
         return seat
 
     def renew(self, session: Session, now: float, lease: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from treadle.backends.common.lapses import COUNTED, remember
-from treadle.backends.common.names import check_queue
 from treadle.backends.memory.advance import end_lease, sweep, watch_expiry
 from treadle.backends.memory.endings import fail_dependants, finish
 from treadle.backends.memory.job import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job
@@ -14,6 +13,7 @@ from treadle.backends.memory.push import push
 from treadle.backends.memory.store import Store
 from treadle.faults import Fault
 from treadle.ports import ADVANCE, Settlement
+from treadle.queuenames import check_queue
 from treadle.records import Attempt, Cause, Settled, Token
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released
 
@@ -28,9 +28,13 @@ def settle(store: Store, ends: Sequence[Settlement]) -> list[Settled]:
     answers: list[Settled] = []
     for end in ends:
         token = end.token
-        job_id, fence, nonce = token
-        job = jobs.get(job_id)
-        if job is None or job.state is not RUNNING or job.fence != fence or job.nonce != nonce:
+        job = jobs.get(token.job_id)
+        if (
+            job is None
+            or job.state is not RUNNING
+            or job.fence != token.fence
+            or job.nonce != token.nonce
+        ):
             answers.append(_refusal(store, job, token))
             continue
         verdict = end.verdict
@@ -50,7 +54,7 @@ def settle(store: Store, ends: Sequence[Settlement]) -> list[Settled]:
 def _refusal(store: Store, job: Job | None, token: Token) -> Settled:
     if job is not None:
         return Settled.ALREADY if job.settled == token else Settled.LOST
-    tomb = store.tombs.get(token.job_id)
+    tomb = store.tomb(token.job_id)
     return Settled.ALREADY if tomb is not None and tomb.token == token else Settled.UNKNOWN
 
 
@@ -80,7 +84,8 @@ def _plainly_done(store: Store, job: Job, verdict: Done) -> bool:
     job.finished = store.now
     job.version += 1
     if store.waiters.jobs:
-        store.waiters.changed(job_id)
+        store.waiters.changed(job_id, ended=True)
+    store.freed(job.queue)
     store.kept.add(job, seconds, store.now)
     return True
 
@@ -136,7 +141,9 @@ def _not_done(store: Store, job: Job, end: Settlement) -> None:
 
 def _again(store: Store, job: Job, verdict: Again) -> None:
     _attempt(store, job, verdict.cause, verdict.fault)
-    if verdict.counts:
+    if verdict.cause is Cause.CRASHED:
+        job.crashes += 1
+    elif verdict.counts:
         job.tries += 1
     end_lease(store, job)
     if job.cancel_asked:

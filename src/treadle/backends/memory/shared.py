@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 import msgspec
 
+from treadle.backends.common.holds import holds_of
 from treadle.backends.memory.advance import advance, drop_grant, drop_place
 from treadle.backends.memory.gate import slots_line
 from treadle.backends.memory.lines import LIMIT
@@ -57,37 +59,31 @@ def acquire(store: Store, ids: Ids, request: Request) -> Granted | Wait:
 
 def _ahead(store: Store, lines: Sequence[str], place: Place | None) -> int:
     """How many others are before a request, in the longest of its lines."""
-    most = 0
+    most, places = 0, store.permits.places
     for name in lines:
         line = store.lines.get(name)
         if line is None:
             continue
         if place is None:
             most = max(most, len(line.tickets))
-        elif next(iter(line.tickets), place.id) != place.id:
-            most = max(most, list(line.tickets).index(place.id))
+        else:
+            # It may come back for something else than it queued up for.
+            before = takewhile(lambda one: places[one].number < place.number, line.tickets)
+            most = max(most, sum(1 for _ in before))
     return most
 
 
 def _take(store: Store, asks: Sequence[Ask]) -> float:
     """Spend the rates if everything conforms; else the seconds after which to ask again."""
-    wanted: dict[str, int] = {}
-    for ask in asks:
-        if isinstance(ask, Hold):
-            line = slots_line(store, ask)
-            wanted[line.name] = min(wanted.get(line.name, 0) + ask.units, ask.slots)
-            if line.used + wanted[line.name] > ask.slots:
-                return _TURN
+    for hold in holds_of(asks):
+        if slots_line(store, hold).used + hold.units > hold.slots:
+            return _TURN
     rates = [ask for ask in asks if isinstance(ask, Spend)]
     return store.rates.spend(rates, store.now, book_ahead=False) - store.now if rates else 0.0
 
 
 def _grant(store: Store, ids: Ids, request: Request) -> Granted:
-    holds = tuple(
-        (LIMIT + ask.key, min(ask.units, ask.slots))
-        for ask in request.asks
-        if isinstance(ask, Hold)
-    )
+    holds = tuple((LIMIT + hold.key, hold.units) for hold in holds_of(request.asks))
     for name, units in holds:
         store.lines[name].used += units
     permits = store.permits
@@ -100,7 +96,8 @@ def _grant(store: Store, ids: Ids, request: Request) -> Granted:
 
 
 def _queue_up(store: Store, ticket_id: str, asks: tuple[Ask, ...], lines: tuple[str, ...]) -> Place:
-    place = Place(ticket_id, asks, lines)
+    store.permits.arrivals += 1
+    place = Place(ticket_id, store.permits.arrivals, asks, lines)
     store.permits.places[place.id] = place
     for ask in asks:
         slots = ask.slots if isinstance(ask, Hold) else 0

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, insort
-from collections import OrderedDict, deque
+from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
-from treadle.backends.common.names import Matcher, ancestors, check_queue
+from treadle.backends.common.waiting import rouse
 from treadle.backends.memory.cells import Cells
 from treadle.backends.memory.index import Index, Lazy
 from treadle.backends.memory.job import QUEUED, SCHEDULED, WAITING, Job
-from treadle.backends.memory.kept import Kept, Tombs
+from treadle.backends.memory.kept import FailedJobs, Kept, Tomb, Tombs
 from treadle.backends.memory.leases import Leases
 from treadle.backends.memory.lines import Line
 from treadle.backends.memory.permits import Permits
 from treadle.backends.memory.queue import Queue
-from treadle.backends.memory.rates import Rates
 from treadle.backends.memory.sessions import Presence
-from treadle.backends.memory.waiters import Waiter, Waiters, rouse
+from treadle.backends.memory.waiters import Waiter, Waiters
 from treadle.clock import Clock
+from treadle.policies.spending import Rates
+from treadle.queuenames import Matcher, ancestors, check_queue
+from treadle.records import FINAL
 
 __all__ = ["Holder", "Store"]
 
@@ -43,6 +46,8 @@ class Store:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.max_failed = 10_000
+        # Seconds for which a request may be repeated, and is answered as before.
+        self.request_ttl = 600.0
         self.reset()
 
     def reset(self) -> None:
@@ -51,6 +56,16 @@ class Store:
         self.now = 0.0
         self._reset_jobs()
         self._reset_shared()
+        # All that time moves, by the instant at which it does.
+        self._heaps: tuple[Sequence[tuple[float, object] | tuple[float, object, object]], ...] = (
+            self.leases.heap,
+            self.kept.heads,
+            self.scheduled.heap,
+            self.expiring.heap,
+            self.windows,
+            self.permits.lapses,
+            self.cells.lapses,
+        )
 
     def _reset_jobs(self) -> None:
         self.seq = 0
@@ -66,11 +81,10 @@ class Store:
         self.expiring = Lazy(_expires)
         self.leases = Leases()
         self.kept = Kept()
-        self.failed: OrderedDict[str, Job] = OrderedDict()
+        self.failed = FailedJobs()
         self.failures: dict[str, Index] = {}  # of a task
         self.unique: dict[str, Holder] = {}
         self.windows: list[tuple[float, str]] = []  # heap of the unique keys with a time
-        self.of_unique: dict[str, Index] = {}
         self.of_flow: dict[str, Index] = {}
         self.dependants: dict[str, list[Job]] = {}
         self.cascade: deque[Job] = deque()  # waiting jobs that are to fail
@@ -91,7 +105,7 @@ class Store:
         return self
 
     def __exit__(self, *error: object) -> None:
-        chosen = self.waiters.take()
+        chosen = self.waiters.take() if self.waiters.chosen else None
         self._lock.release()
         if chosen:
             rouse(chosen)
@@ -106,14 +120,40 @@ class Store:
         """A job changed."""
         job.version += 1
         if self.waiters.jobs:
-            self.waiters.changed(job.id)
+            self.waiters.changed(job.id, ended=job.state in FINAL)
 
     def stirred(self, queue: str, jobs: int = 1) -> None:
         """A queue has more to claim."""
         if self.waiters.queues:
             self.waiters.stirred(queue, jobs)
 
+    def freed(self, queue: str) -> None:
+        """A queue has a job less that is not final."""
+        if self.waiters.rooms.lines:
+            self.waiters.freed(queue)
+
     # ------------------------------------------------------------ what there is
+
+    @property
+    def has_to_move(self) -> bool:
+        """Whether time, or a step before, may have left something to move on."""
+        now = self.now
+        for heap in self._heaps:
+            if heap and heap[0][0] <= now:
+                return True
+        return bool(self.cascade or self.slack) or self.tombs.older(now - self.request_ttl)
+
+    def tomb(self, job_id: str) -> Tomb | None:
+        """What is left of a job that is gone, for as long as a request may be repeated."""
+        tomb = self.tombs.get(job_id)
+        return tomb if tomb is not None and self.now < tomb.at + self.request_ttl else None
+
+    def holder(self, unique: str) -> str | None:
+        """The job that holds a unique key now; under a time it may no longer be there."""
+        holder = self.unique.get(unique)
+        if holder is None or (holder.until is not None and holder.until <= self.now):
+            return None
+        return holder.job_id
 
     def queue(self, name: str) -> Queue:
         """The queue of that name, made when it is new."""
@@ -124,6 +164,11 @@ class Store:
             queue = self.queues[name] = Queue(name, up, self.cells.rules.get(name))
             insort(self.names, name)
         return queue
+
+    def open_in(self, queue: str) -> int:
+        """Jobs of a queue and its subqueues that are not final."""
+        known = self.queues.get(queue)
+        return known.open if known is not None else 0
 
     def forget_queue(self, queue: Queue) -> None:
         """Drop a queue of which nothing is left, so that a queue per tenant costs nothing."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+from typing import Unpack
 
-from treadle.backends.common.names import Matcher
-from treadle.backends.common.waiting import Sleeper
+from treadle.backends.common.waiting import Awaited, Rooms, Sleeper
 
-__all__ = ["Waiter", "Waiters", "rouse"]
+__all__ = ["Waiter", "Waiters"]
 
 
 class Waiter(Sleeper):
-    """One coroutine that waits, for queues or for a change of one job."""
+    """One coroutine that waits, for queues, for a change of one job, or for room."""
 
     __slots__ = ("chosen",)
 
-    def __init__(self, *, matcher: Matcher | None = None, job_id: str | None = None) -> None:
-        super().__init__(matcher=matcher, job_id=job_id)
+    def __init__(self, **awaited: Unpack[Awaited]) -> None:
+        super().__init__(**awaited)
         # Somebody is about to wake it.
         self.chosen = False
 
@@ -26,21 +24,28 @@ class Waiters:
     """All waiters of a store. Used under its lock."""
 
     def __init__(self) -> None:
-        # Who waits for something to claim, and for a change of a job. Each step looks first
-        # whether there is anybody.
+        # Who waits for something to claim, for a change of a job, and for room. Each step looks
+        # first whether there is anybody.
         self.queues: dict[Waiter, None] = {}
         self.jobs: dict[str, list[Waiter]] = {}
-        self._chosen: list[Waiter] = []
+        self.rooms: Rooms[Waiter] = Rooms()
+        # To be woken at the end of the step.
+        self.chosen: list[Waiter] = []
 
     def add(self, waiter: Waiter) -> None:
         """Begin to wait."""
-        if waiter.job_id is None:
+        if waiter.room is not None:
+            self.rooms.add(waiter)
+        elif waiter.job_id is None:
             self.queues[waiter] = None
         else:
             self.jobs.setdefault(waiter.job_id, []).append(waiter)
 
     def remove(self, waiter: Waiter) -> None:
         """No longer wait. Harmless when it was chosen."""
+        if waiter.room is not None:
+            self.rooms.remove(waiter)
+            return
         self.queues.pop(waiter, None)
         others = self.jobs.get(waiter.job_id) if waiter.job_id is not None else None
         if others is not None and waiter in others:
@@ -48,10 +53,16 @@ class Waiters:
             if not others:
                 del self.jobs[waiter.job_id or ""]
 
-    def changed(self, job_id: str) -> None:
-        """A job changed: all who wait for that are woken."""
+    def changed(self, job_id: str, *, ended: bool) -> None:
+        """A job changed, or is final now or gone: all who wait for that are woken."""
+        patient: list[Waiter] = []
         for waiter in self.jobs.pop(job_id, ()):
-            self._choose(waiter)
+            if ended or not waiter.ended:
+                self._choose(waiter)
+            else:
+                patient.append(waiter)
+        if patient:
+            self.jobs[job_id] = patient
 
     def stirred(self, queue: str, jobs: int = 1) -> None:
         """So many jobs can be claimed: as many waiters are woken, the longest waiting first."""
@@ -67,29 +78,18 @@ class Waiters:
         for waiter in tuple(self.queues):
             self._choose(waiter)
 
+    def freed(self, queue: str) -> None:
+        """A job of a queue is over: the next who waits for that is woken."""
+        for waiter in self.rooms.freed(queue, 1):
+            self._choose(waiter)
+
     def take(self) -> list[Waiter]:
         """Those to wake now."""
-        chosen, self._chosen = self._chosen, []
+        chosen, self.chosen = self.chosen, []
         return chosen
 
     def _choose(self, waiter: Waiter) -> None:
         self.queues.pop(waiter, None)
         if not waiter.chosen:
             waiter.chosen = True
-            self._chosen.append(waiter)
-
-
-def rouse(waiters: Iterable[Waiter]) -> None:
-    """Wake them, each in its own loop."""
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    for waiter in waiters:
-        if waiter.loop is here:
-            waiter.wake()
-            continue
-        try:
-            waiter.loop.call_soon_threadsafe(waiter.wake)
-        except RuntimeError:  # its loop was closed with the waiter in it
-            continue
+            self.chosen.append(waiter)

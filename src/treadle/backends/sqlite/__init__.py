@@ -1,24 +1,20 @@
 """Jobs in one SQLite file: durable, for many processes of one machine, nothing to start.
 
 ``docs/explanation/sqlite.md`` tells how it works. Order of the layers, lowest first:
-``statements``, ``rows``, ``tx`` (one transaction), the steps (``push``, ``claim``, ``settle`` …),
+``statements``, ``tx`` (one transaction), the steps (``push``, ``claim``, ``settle`` …),
 ``journal`` and ``writer`` (when they are carried out), ``store``, ``backend``.
 """
 
 from __future__ import annotations
 
-import re
-
+from treadle.backends.common.namespace import check_namespace
+from treadle.backends.common.settings import Settings
 from treadle.backends.sqlite.address import parse
 from treadle.backends.sqlite.backend import SqliteBackend
-from treadle.backends.sqlite.tx import Settings
 from treadle.clock import Clock, SystemClock
-from treadle.errors import InvalidOption
 from treadle.ids import Ids, SystemIds
 
 __all__ = ["SqliteBackend", "connect"]
-
-_NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 def connect(
@@ -41,12 +37,7 @@ def connect(
         max_failed: failed jobs that are kept, 10,000 by default; the oldest go first.
         request_ttl: seconds for which a repeated request gets the answer of the first.
     """
-    if not _NAMESPACE.fullmatch(namespace):
-        raise InvalidOption(
-            f"namespace={namespace!r}: use 1 to 64 letters, digits and _ . : -",
-            option="namespace",
-            value=namespace,
-        )
+    check_namespace(namespace)
     clock = clock or SystemClock()
     ids = ids or SystemIds(clock)
     address = parse(url, max_failed=max_failed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import msgspec
@@ -12,9 +11,8 @@ from treadle.errors import InvalidOption
 
 __all__ = ["Address", "parse"]
 
-_KNOWN = ("durability", "foreign", "patience", "max_failed")
+_KNOWN = ("durability", "foreign", "install", "patience", "max_failed")
 _MAX_FAILED = 10_000
-_CHOICES = {"durability": ("full", "normal"), "foreign": ("refuse", "allow")}
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +24,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     durability: str
     # allow: the tables may live in a database of another program.
     foreign: str
+    # The tables are made and changed where that is needed; else it is for ``treadle db``.
+    install: bool
     # Seconds that another process may hold the database before it counts as stalled.
     patience: float
     # Failed jobs that are kept.
@@ -42,9 +42,10 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
     address = Address(
         url=str(url),
         path=str(Path(path).resolve()),
-        durability=_choice(url, "durability"),
-        foreign=_choice(url, "foreign"),
-        patience=_patience(url.query.pop("patience", "10")),
+        durability=url.choice("durability", "full", "normal"),
+        foreign=url.choice("foreign", "refuse", "allow"),
+        install=url.choice("install", "auto", "never") == "auto",
+        patience=url.patience(),
         max_failed=_MAX_FAILED if most is None else most,
     )
     url.refuse({}, known=_KNOWN)
@@ -67,21 +68,3 @@ def _path(url: Url) -> str:
             value=str(url),
         )
     return path
-
-
-def _choice(url: Url, name: str) -> str:
-    choices = _CHOICES[name]
-    value = url.query.pop(name, choices[0])
-    if value not in choices:
-        raise _invalid(name, value, " or ".join(choices))
-    return value
-
-
-def _patience(value: str) -> float:
-    if re.fullmatch(r"\d+(\.\d+)?", value) and float(value) > 0:
-        return float(value)
-    raise _invalid("patience", value, "seconds above 0, such as 10")
-
-
-def _invalid(name: str, value: str, wanted: str) -> InvalidOption:
-    return InvalidOption(f"{name}={value!r} cannot work: use {wanted}", option=name, value=value)

@@ -5,65 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import msgspec
-
-from treadle.backends.common.lapses import Lapse, Lost, lapse
-from treadle.backends.sqlite.ends import (
-    finish,
-    forget_attempt,
-    place,
-    record_attempt,
-    remove,
-    tell,
-)
-from treadle.backends.sqlite.lines import free, wake_all
-from treadle.backends.sqlite.rows import FINAL_CODE, Code, Facts, Flag, Row
+from treadle.backends.common.attempts import lose_attempt
+from treadle.backends.common.horizon import Horizon, past
+from treadle.backends.common.jobrow import FINAL_CODE, Code, Flag, JobRow, make_ready
+from treadle.backends.sqlite.ends import finish, give_back, place, remove, tell
 from treadle.backends.sqlite.tickets import sweep_permits, sweep_tickets
 from treadle.backends.sqlite.tx import Reading, Tx
+from treadle.failpoints import failpoint
 from treadle.ports import ADVANCE, QUEUE_CELL
-from treadle.records import Attempt, Cause
+from treadle.records import Cause
 
-__all__ = ["Horizon", "advance", "horizon", "lose"]
+__all__ = ["advance", "horizon", "lose", "outpace"]
 
 _SWEEP = 200
-"""Things past their time that one step removes; more than a claim adds, so it never piles up."""
-
-
-class Horizon(msgspec.Struct, frozen=True, gc=False):
-    """The earliest instant of each kind; ``None`` where there is nothing."""
-
-    due: float | None
-    lapse: float | None
-    expires: float | None
-    keep: float | None
-    gone: float | None
-    session: float | None
-    unique: float | None
-    rate: float | None
-    permit: float | None
-    ticket: float | None
-    cell: float | None
-    # Jobs have ended whose dependants have not all been told.
-    ended: int | None
-
-    def reached(self, now: float) -> bool:
-        """Whether there is something to move on that somebody could notice."""
-        return self.ended is not None or any(
-            at is not None and at <= now
-            for at in (self.due, self.lapse, self.expires, self.keep, self.permit, self.ticket)
-        )
-
-    def behind(self, now: float) -> bool:
-        """Whether there are jobs that another step would make claimable."""
-        return self.ended is not None or any(
-            at is not None and at <= now for at in (self.due, self.lapse)
-        )
-
-    @property
-    def next_change(self) -> float | None:
-        """When a job changes by itself."""
-        times = [at for at in (self.due, self.lapse, self.expires) if at is not None]
-        return min(times) if times else None
+"""Things past their time that one step removes, beside what it grants; see ``outpace``."""
 
 
 def horizon(reading: Reading) -> Horizon:
@@ -77,26 +32,26 @@ def advance(tx: Tx) -> Horizon:
     found = horizon(tx)
     before = tx.changed_rows()
 
-    def reached(at: float | None) -> bool:
-        return at is not None and at <= now
-
-    if reached(found.due):
+    if past(found.due, now):
         _each(tx, "due", _come_due)
-    if reached(found.lapse):
-        _each(tx, "lapsed", lose)
-    if reached(found.expires):
+        tx.moved += ("promote",)
+    if past(found.lapse, now):
+        _each(tx, "lapsed", _lapse)
+        tx.moved += ("reap",)
+    # What has come back from a lease may have expired meanwhile.
+    if past(found.expires, now) or past(found.lapse, now):
         _each(tx, "expired", _expire)
     if found.ended is not None:
         tell(tx)
-    if reached(found.permit):
+    if past(found.permit, now):
         sweep_permits(tx)
-    if reached(found.ticket):
+    if past(found.ticket, now):
         sweep_tickets(tx)
-    _sweep(tx, found)
+    _sweep(tx, found, _SWEEP)
     return found if tx.changed_rows() == before else horizon(tx)
 
 
-def _each(tx: Tx, name: str, step: Callable[[Tx, Row], object]) -> None:
+def _each(tx: Tx, name: str, step: Callable[[Tx, JobRow], object]) -> None:
     """Take a step for each job that a statement finds and that is still there."""
     for (seq,) in tx.run(name, tx.now, ADVANCE).fetchall():
         row = tx.row_at(seq)
@@ -105,95 +60,70 @@ def _each(tx: Tx, name: str, step: Callable[[Tx, Row], object]) -> None:
             step(tx, row)
 
 
-def _come_due(tx: Tx, row: Row) -> None:
+def _come_due(tx: Tx, row: JobRow) -> None:
+    failpoint("promote.before_send")
     if row.flags & Flag.KEYED:
         place(tx, row, tx.spec(row))
     else:
-        tx.make_ready(row)
+        make_ready(row)
     tx.save(row, Code.SCHEDULED)
 
 
-def _expire(tx: Tx, row: Row) -> None:
+def _lapse(tx: Tx, row: JobRow) -> None:
+    failpoint("reap.before_send")
+    lose(tx, row)
+
+
+def _expire(tx: Tx, row: JobRow) -> None:
     facts = tx.facts(row)
     facts.cause = Cause.EXPIRED
     finish(tx, row, tx.spec(row), Code.FAILED, facts)
     tell(tx)
 
 
-def lose(tx: Tx, row: Row, *, closed: bool = False) -> None:
+def lose(tx: Tx, row: JobRow, *, closed: bool = False) -> None:
     """End a lease that nobody settled; ``closed`` when its session ended in good order."""
-    spec = tx.spec(row)
-    started = bool(row.flags & (Flag.STARTED | Flag.SUSPECT))
-    lost = Lost(
-        at_most_once=spec.at_most_once,
-        cancel_asked=bool(row.flags & Flag.CANCEL),
-        started=started,
-        crashes=row.crashes,
-        max_crashes=spec.max_crashes,
-        closed=closed,
-    )
-    where = lapse(lost)
-    facts = tx.facts(row)
-    if started:
-        _blame(tx, row, facts)
-    if where is Lapse.CANCELLED or where is Lapse.FAILED:
-        facts.cause = Cause.CRASHED if where is Lapse.FAILED else None
-        state = Code.FAILED if where is Lapse.FAILED else Code.CANCELLED
-        finish(tx, row, spec, state, facts)
+    spec, facts = tx.spec(row), tx.facts(row)
+    final = lose_attempt(row, facts, spec, tx.now, closed=closed)
+    if final is None:
+        give_back(tx, row, facts)
+    else:
+        finish(tx, row, spec, final.code, facts)
         tell(tx)
-        return
-    lines = free(tx, row)
-    forget_attempt(row)
-    if where is Lapse.SUSPECT:
-        row.flags |= Flag.SUSPECT
-    tx.make_ready(row)
-    tx.save_facts(row, facts)
-    tx.save(row, Code.RUNNING)
-    wake_all(tx, lines)
-
-
-def _blame(tx: Tx, row: Row, facts: Facts) -> None:
-    attempt = Attempt(
-        number=row.attempt,
-        cause=Cause.CRASHED,
-        started=row.started,
-        ended=tx.now,
-        holder=row.holder or "",
-    )
-    record_attempt(tx, row, facts, attempt)
-    row.crashes += 1
-    row.expires = None
 
 
 # ------------------------------------------------------------- what was kept long enough
 
 
-def _sweep(tx: Tx, found: Horizon) -> None:
+def outpace(tx: Tx, ahead: Horizon, granted: int) -> None:
+    """Remove twice what a claim has granted, so that a steady stream of jobs never piles up."""
+    if 2 * granted > _SWEEP:
+        _sweep(tx, ahead, 2 * granted - _SWEEP)
+
+
+def _sweep(tx: Tx, found: Horizon, most: int) -> None:
     now = tx.now
 
-    def reached(at: float | None) -> bool:
-        return at is not None and at <= now
-
-    if reached(found.keep):
-        _sweep_jobs(tx)
-    if reached(found.gone):
-        tx.run("sweep_gone", now, 2 * _SWEEP)
-    if found.session is not None and found.session <= now - 86400.0:
+    if past(found.keep, now):
+        _sweep_jobs(tx, most)
+    if past(found.gone, now):
+        tx.run("sweep_gone", now, 2 * most)
+    if past(found.session, now - 86400.0):
         tx.run("sweep_sessions", now)
         tx.memo.sessions.clear()
-    if reached(found.unique):
-        tx.run("sweep_unique", now, _SWEEP)
-    if reached(found.rate):
-        tx.run("sweep_rates", now, _SWEEP)
-    if reached(found.cell):
-        swept = [key for (key,) in tx.run("sweep_cells", now, _SWEEP).fetchall()]
+    if past(found.unique, now):
+        tx.run("sweep_unique", now, most)
+    if past(found.rate, now):
+        tx.run("sweep_rates", now, most)
+    if past(found.cell, now):
+        swept = [key for (key,) in tx.run("sweep_cells", now, most).fetchall()]
         if any(key.startswith(QUEUE_CELL) for key in swept):
             tx.memo.forget_rules()
 
 
-def _sweep_jobs(tx: Tx) -> None:
+def _sweep_jobs(tx: Tx, most: int) -> None:
     """Remove jobs that were kept long enough, many at once."""
-    rows = tx.run("outdated", tx.now, _SWEEP).fetchall()
+    rows = tx.run("outdated", tx.now, most).fetchall()
     seqs = json.dumps([row[0] for row in rows])
     # The answer to the push of a replaced one is in its facts.
     special = {seq for (seq,) in tx.run("with_facts", seqs).fetchall()}

@@ -19,6 +19,12 @@ SELECT
   (SELECT min(until) FROM treadle_cell WHERE until IS NOT NULL),
   (SELECT 1 FROM treadle_ended LIMIT 1);
 
+-- The same, and of one job what those see who wait for it; at the end because it may be gone.
+-- name: watched
+/*horizon*/,
+  (SELECT state FROM treadle_job WHERE id = ?1),
+  (SELECT version FROM treadle_job WHERE id = ?1);
+
 -- name: due
 SELECT seq
 FROM treadle_job INDEXED BY treadle_job_due WHERE state = 1 AND due <= ? ORDER BY due, seq LIMIT ?;
@@ -26,6 +32,12 @@ FROM treadle_job INDEXED BY treadle_job_due WHERE state = 1 AND due <= ? ORDER B
 -- name: lapsed
 SELECT seq
 FROM treadle_job INDEXED BY treadle_job_until WHERE until IS NOT NULL AND until <= ? ORDER BY until, seq LIMIT ?;
+
+-- name: spare_leases
+UPDATE treadle_job SET until = ? WHERE until IS NOT NULL AND until > ? AND until <= ?;
+
+-- name: spare_permits
+UPDATE treadle_permit SET until = ? WHERE until > ? AND until <= ?;
 
 -- name: expired
 SELECT seq

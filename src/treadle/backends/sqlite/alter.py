@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from treadle.backends.common.changes import Outcome, outcome
+from treadle.backends.common.altering import Tally, known_again, reprioritise, start_over
+from treadle.backends.common.jobrow import Code, Flag, JobRow, state_of
+from treadle.backends.common.pushing import instant
 from treadle.backends.sqlite.ends import finish, place, remove, tell
-from treadle.backends.sqlite.find import Found, search
-from treadle.backends.sqlite.lines import line_rank
-from treadle.backends.sqlite.push import instant, move_due
-from treadle.backends.sqlite.rows import Code, Facts, Flag, Row, state_of
+from treadle.backends.sqlite.find import search
+from treadle.backends.sqlite.push import move_due
 from treadle.backends.sqlite.tx import Tx
 from treadle.backends.sqlite.unique import hold, holder_of
+from treadle.changes import Outcome, outcome
 from treadle.ports import (
     ALTER_MAX,
     Altered,
@@ -23,7 +24,7 @@ from treadle.ports import (
     Reschedule,
     Retry,
 )
-from treadle.records import JobState, NewJob, Scope
+from treadle.records import JobRecord, NewJob, Scope
 
 __all__ = ["alter"]
 
@@ -32,34 +33,27 @@ def alter(tx: Tx, query: Query, change: Change) -> Altered:
     """Change the jobs that a query finds."""
     query = msgspec.structs.replace(query, limit=min(query.limit, ALTER_MAX))
     found, cursor, _ = search(tx, query)
-    done: list[str] = []
-    asked: list[str] = []
-    refused: dict[str, JobState] = {}
+    tally = Tally()
     for one in found:
-        row = tx.row(one.row.id)
+        row = tx.row(one.id)
         if row is None:  # it went with one that was changed before
             continue
         step = _Change(tx, row, one)
         result = step.apply(change)
-        if result is Outcome.DONE:
-            done.append(row.id)
-        elif result is Outcome.ASKED:
-            asked.append(row.id)
-        else:
-            refused[row.id] = step.state
+        tally.add(row.id, result, step.state)
         tell(tx)
-    return Altered(done=tuple(done), asked=tuple(asked), refused=refused, cursor=cursor)
+    return tally.altered(cursor)
 
 
 class _Change:
     """One change of one job."""
 
-    def __init__(self, tx: Tx, row: Row, found: Found) -> None:
+    def __init__(self, tx: Tx, row: JobRow, record: JobRecord) -> None:
         self.tx = tx
         self.row = row
         # A change before this one may have changed it too.
         self.state = state_of(row.state)
-        self.spec: NewJob = found.record.spec
+        self.spec: NewJob = record.spec
 
     def apply(self, change: Change) -> Outcome:
         """Carry it out if the table allows it."""
@@ -72,8 +66,7 @@ class _Change:
             case Retry():
                 return self._retry(change)
             case Reschedule():
-                at = instant(self.tx, change.due)
-                assert at is not None
+                at = instant(change.due, self.tx.now)
                 move_due(self.tx, self.row, self.spec, at)
             case Reprioritise():
                 self._reprioritise(change.priority)
@@ -91,9 +84,7 @@ class _Change:
 
     def _reprioritise(self, priority: int) -> None:
         row = self.row
-        row.rank = -priority
-        if row.line is not None:
-            row.line_rank = line_rank(row.flags, row.rank)
+        reprioritise(row, priority)
         self.tx.save(row, row.state)
         if row.state in (Code.QUEUED, Code.SUSPECT):
             self.tx.ready.add(row.queue)
@@ -108,16 +99,11 @@ class _Change:
         for table in ("renumber_job", "renumber_body", "renumber_facts"):
             tx.run(table, seq, row.seq)
         row.seq = seq
-        before = tx.facts(row)
-        facts = Facts(note=before.note, attempts=before.attempts, replaced=before.replaced)
-        tx.save_facts(row, facts)
+        tx.save_facts(row, known_again(tx.facts(row)))
         if row.failed_task is not None:
             tx.count_failure(row.failed_task, -1)
-            row.failed_task = None
-        row.tries = row.crashes = 0
-        row.started = row.finished = row.keep_until = row.expires = None
-        row.key = spec.key
-        row.due = instant(tx, change.due)
+        start_over(row, spec)
+        row.due = instant(change.due, tx.now)
         place(tx, row, spec)
         tx.save(row, was)
         return Outcome.DONE

@@ -6,23 +6,29 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
-from treadle.backends.common.names import Matcher
+from treadle.backends.common.cells import check
+from treadle.backends.common.hub import Waiter
+from treadle.backends.common.settings import Settings
+from treadle.backends.common.waiting import Room
 from treadle.backends.sqlite import cells, tickets
 from treadle.backends.sqlite.address import Address
 from treadle.backends.sqlite.advance import advance, horizon
 from treadle.backends.sqlite.alter import alter
 from treadle.backends.sqlite.claim import claim
 from treadle.backends.sqlite.find import find
-from treadle.backends.sqlite.peek import peek
+from treadle.backends.sqlite.peek import Seen, peek
 from treadle.backends.sqlite.probe import probe
 from treadle.backends.sqlite.push import push
+from treadle.backends.sqlite.rooms import wait_for_room
 from treadle.backends.sqlite.sessions import close_session, extend, open_session
 from treadle.backends.sqlite.settle import settle
 from treadle.backends.sqlite.store import Store
-from treadle.backends.sqlite.tx import Settings
-from treadle.backends.sqlite.wake import Waiter
+from treadle.backends.sqlite.tx import Tx
+from treadle.backends.sqlite.unit import atransaction, transaction, unit_of
+from treadle.backends.sqlite.watch import glimpse
 from treadle.clock import Clock
 from treadle.events import Event
 from treadle.ids import Ids
@@ -40,17 +46,28 @@ from treadle.ports import (
     Query,
     Settlement,
     Ticket,
+    Unit,
     Wait,
     Write,
 )
+from treadle.queuenames import Matcher
 from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, Settled
 
 __all__ = ["SqliteBackend"]
 
 _LONGEST = 10.0
 """Seconds after which a waiter looks by itself, whatever it was told."""
+_FEW = 10
+"""Jobs that are looked up without a thread's help."""
+_MANY = 1000
+"""Queues, above which the next look for a waiter is left to the reader's thread."""
+_LATER = 0.01
+"""Seconds after a claim that took all there was, before which nobody looks for more by himself."""
 _SUSPECTS_EVERY = 1.0
 """Seconds between two looks at suspects that a claim has passed over."""
+
+
+_Emptied = tuple[int, frozenset[str], frozenset[str]]
 
 
 class SqliteBackend:
@@ -72,6 +89,10 @@ class SqliteBackend:
         self._clock = clock
         self._ids = ids
         self._current: Store | None = None
+        # Queues that were looked at for the last waiter.
+        self._last_peek = 0
+        # The last claim that took all there was: its queues, and how many notices there had been.
+        self._emptied: _Emptied | None = None
 
     @property
     def _store(self) -> Store:
@@ -123,13 +144,19 @@ class SqliteBackend:
 
     async def close_session(self, session: Session) -> None:
         """End presence and give back every lease."""
-        await self._store.write(lambda tx: close_session(tx, session), frees=True)
+        answers = self._store.answers
+
+        def close(tx: Tx) -> None:
+            close_session(tx, session)
+            tx.then.append(lambda: answers.pop(session.nonce, None))
+
+        await self._store.write(close, frees=True)
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs."""
         if not jobs:
             return []
-        return await self._store.write(lambda tx: push(tx, jobs))
+        return await self._store.write(lambda tx: push(tx, jobs), jobs=len(jobs))
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs.
@@ -138,23 +165,30 @@ class SqliteBackend:
         too. Only ``at_most_once`` needs to know of it afterwards, and syncs.
         """
         store = self._store
-        return await store.write(
-            lambda tx: claim(tx, ask, store.answers), durable=False, frees=True
+        claimed = await store.write(
+            lambda tx: claim(tx, ask, store.answers), durable=False, frees=True, jobs=ask.limit
         )
+        nothing_left = not (claimed.more or claimed.suspects_wait or claimed.next_due == 0)
+        if nothing_left and store.peers.hears:
+            self._emptied = store.hub.notices, frozenset(ask.queues), frozenset(ask.exclude)
+        return claimed
 
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
     ) -> Sequence[Renewal]:
         """Renew the leases that are listed."""
         return await self._store.write(
-            lambda tx: extend(tx, session, held, lease), durable=False, frees=True
+            lambda tx: extend(tx, session, held, lease),
+            durable=False,
+            frees=True,
+            jobs=len(held),
         )
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
         if not ends:
             return []
-        return await self._store.write(lambda tx: settle(tx, ends), frees=True)
+        return await self._store.write(lambda tx: settle(tx, ends), frees=True, jobs=len(ends))
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""
@@ -175,11 +209,16 @@ class SqliteBackend:
         matcher = waiter.matcher
         store.hub.add(waiter)
         try:
+            if self._emptied == (store.hub.notices, frozenset(queues), frozenset(exclude)):
+                # A claim has just seen it. What the claim has given is being carried out now, and
+                # a look would be in its way.
+                waiter.look_at = self._clock.now()
+                await waiter.sleep(self._clock, min(timeout, _LATER))
             while not waiter.ready:
-                seen = await store.read(lambda reading: peek(reading, queues, matcher))
+                seen = await self._peek(queues, matcher)
                 if seen.reached:
                     await store.write(advance, durable=False, frees=True)
-                    seen = await store.read(lambda reading: peek(reading, queues, matcher))
+                    seen = await self._peek(queues, matcher)
                 left = end - self._clock.monotonic()
                 if seen.ready or left <= 0:
                     return
@@ -194,26 +233,34 @@ class SqliteBackend:
         finally:
             store.hub.remove(waiter)
 
+    async def _peek(self, queues: Sequence[str], matcher: Matcher) -> Seen:
+        brief = self._last_peek <= _MANY
+        seen = await self._store.read(lambda reading: peek(reading, queues, matcher), brief=brief)
+        self._last_peek = seen.looked
+        return seen
+
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+        """Return when a queue may be below a bound."""
+
+        async def pass_time() -> float:
+            return self._until(await self._settle_time())
+
+        await wait_for_room(self._store, Room(queue, bound), timeout, pass_time)
+
     async def find(self, query: Query) -> Page:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
         if query.wait > 0 and len(query.ids) == 1:
             return await self._watch(query)
-        page, _ = await self._seen(query)
-        return page
-
-    async def _seen(self, query: Query) -> tuple[Page, float | None]:
-        """What a query finds once nothing is due; and when a job changes by itself next.
-
-        Mostly nothing is due, so that is looked at together with the jobs.
-        """
         await self._opened()
+        brief = 0 < len(query.ids) <= _FEW and not query.counts
+        # Mostly nothing is due, so that is looked at together with the jobs.
         ahead, page = await self._store.read(
-            lambda reading: (horizon(reading), find(reading, query))
+            lambda reading: (horizon(reading), find(reading, query)), brief=brief
         )
         if not ahead.reached(self._clock.now()):
-            return page, ahead.next_change
-        next_change = await self._settle_time()
-        return await self._store.read(lambda reading: find(reading, query)), next_change
+            return page
+        await self._settle_time()
+        return await self._store.read(lambda reading: find(reading, query), brief=brief)
 
     def _until(self, instant: float | None) -> float:
         """Seconds for which a waiter may sleep that has to look at an instant."""
@@ -225,7 +272,7 @@ class SqliteBackend:
         """Move time forward until nothing is due; when a job changes by itself next."""
         store = self._store
         await self._opened()
-        ahead = await store.read(horizon)
+        ahead = await store.glance(horizon)
         # In steps, so that others have their turns between.
         while ahead.reached(self._clock.now()):
             ahead = await store.write(advance, durable=False, frees=True)
@@ -238,18 +285,21 @@ class SqliteBackend:
     async def _watch(self, query: Query) -> Page:
         store = self._store
         end = self._clock.monotonic() + query.wait
-        waiter = Waiter(job_id=query.ids[0])
+        await self._opened()
+        waiter = Waiter(job_id=query.ids[0], ended=query.ended)
         store.hub.add(waiter)
         try:
-            while True:
-                page, ahead = await self._seen(query)
+            while not waiter.ready:
+                seen = await store.glance(lambda reading: glimpse(reading, query.ids[0]))
+                if seen.ahead.reached(self._clock.now()):
+                    await self._settle_time()
+                    continue
                 left = end - self._clock.monotonic()
-                if left <= 0 or not page.records or page.records[0].version > query.version:
-                    return page
-                if waiter.ready:
-                    return page
-                pause = min(left, self._until(ahead))
-                await waiter.sleep(self._clock, pause)
+                if left <= 0 or seen.answers(query):
+                    break
+                await waiter.sleep(self._clock, min(left, self._until(seen.ahead.next_change)))
+            # Nothing is due that was not a moment ago; and what has ended stays so.
+            return await store.read(lambda reading: find(reading, query), brief=True)
         finally:
             store.hub.remove(waiter)
 
@@ -264,7 +314,7 @@ class SqliteBackend:
     ) -> Granted | Wait:
         """Take all asks or none."""
         return await self._store.write(
-            lambda tx: tickets.acquire(tx, asks, who, ticket, lease), durable=False
+            lambda tx: tickets.acquire(tx, asks, who, ticket, lease), durable=False, jobs=1
         )
 
     async def renew(self, permit: Permit, lease: float = 30.0) -> bool:
@@ -280,7 +330,7 @@ class SqliteBackend:
     async def release(self, permit: Permit) -> None:
         """Free what is held."""
         await self._store.write(
-            lambda tx: tickets.release(tx, permit.id), durable=False, frees=True
+            lambda tx: tickets.release(tx, permit.id), durable=False, frees=True, jobs=1
         )
 
     async def cancel(self, ticket: Ticket) -> None:
@@ -290,12 +340,28 @@ class SqliteBackend:
     async def read(self, keys: Sequence[str]) -> Mapping[str, Cell]:
         """The cells that exist."""
         await self._opened()
-        return await self._store.read(lambda reading: cells.read(reading, keys))
+        return await self._store.read(
+            lambda reading: cells.read(reading, keys), brief=len(keys) <= _FEW
+        )
 
     async def write(self, writes: Sequence[Write]) -> bool:
         """All writes, or none."""
-        cells.check(writes)
+        check(writes)
         return await self._store.write(lambda tx: cells.write(tx, writes))
+
+    # ------------------------------------------------------------- transactions of callers
+
+    def transaction(self, limit: float) -> AbstractContextManager[Unit]:
+        """A transaction for code that may block."""
+        return transaction(self._store, limit)
+
+    def atransaction(self, limit: float) -> AbstractAsyncContextManager[Unit]:
+        """A transaction for code in an event loop."""
+        return atransaction(self._store, limit)
+
+    async def push_within(self, within: Any, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        """Push jobs on a connection of a transaction, whose commit accepts them."""
+        return unit_of(within, self._store).push(self._store, jobs)
 
     # ------------------------------------------------------------- events
 

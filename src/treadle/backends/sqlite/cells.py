@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
-from treadle.backends.common.names import ALL, check_queue
+from treadle.backends.common.cells import cell_of, names_sessions, sessions_of
 from treadle.backends.sqlite.lines import wake_everywhere
-from treadle.backends.sqlite.sessions import decode_info
 from treadle.backends.sqlite.tx import Reading, Tx
-from treadle.errors import InvalidOption
-from treadle.ports import QUEUE_CELL, SESSION_CELL, Cell, QueueRule, Write
+from treadle.ports import QUEUE_CELL, Cell, Write
 
-__all__ = ["check", "read", "write"]
+__all__ = ["read", "write"]
 
 _LAST = "\U0010ffff"
 """Sorts after every key."""
@@ -23,57 +19,15 @@ def read(reading: Reading, keys: Sequence[str]) -> dict[str, Cell]:
     """The cells that exist."""
     found: dict[str, Cell] = {}
     for key in keys:
-        prefix = key[:-1] if key.endswith("*") else None
-        if (prefix if prefix is not None else key).startswith(SESSION_CELL) or (
-            prefix is not None and SESSION_CELL.startswith(prefix)
-        ):
-            found |= _sessions(reading, key)
-        if prefix is not None:
+        if names_sessions(key):
+            found |= sessions_of(reading.run("sessions", reading.now), key)
+        if key.endswith("*"):
+            prefix = key[:-1]
             rows = reading.run("cells", prefix, prefix + _LAST, reading.now)
-            found |= {name: Cell(value=value, version=version) for name, value, version in rows}
+            found |= {name: cell_of(name, value, version) for name, value, version in rows}
         elif (row := reading.one("cell", key, reading.now)) is not None:
-            found[key] = Cell(value=row[0], version=row[1])
+            found[key] = cell_of(key, *row)
     return found
-
-
-def _sessions(reading: Reading, key: str) -> dict[str, Cell]:
-    found: dict[str, Cell] = {}
-    for nonce, info, until in reading.run("sessions", reading.now):
-        name = f"{SESSION_CELL}{nonce:x}"
-        if name == key or (key.endswith("*") and name.startswith(key[:-1])):
-            shown = msgspec.structs.replace(decode_info(info), until=until)
-            found[name] = Cell(value=msgspec.msgpack.encode(shown), version=1)
-    return found
-
-
-def check(writes: Sequence[Write]) -> None:
-    """Refuse what may not be written, before anything is."""
-    for item in writes:
-        if item.key.startswith(SESSION_CELL):
-            raise InvalidOption(
-                f"the cell {item.key!r} cannot be written: {SESSION_CELL}… cells are made by "
-                "open_session, extend and close_session",
-                option="key",
-                value=item.key,
-            )
-        if item.key.startswith(QUEUE_CELL):
-            _check_rule(item)
-
-
-def _check_rule(item: Write) -> None:
-    queue = item.key.removeprefix(QUEUE_CELL)
-    if queue != ALL:
-        check_queue(queue, "key")
-    if item.value is None:
-        return
-    try:
-        msgspec.msgpack.decode(item.value, type=QueueRule)
-    except msgspec.DecodeError as error:
-        raise InvalidOption(
-            f"the cell {item.key!r} must hold a QueueRule in msgpack: {error}",
-            option="value",
-            value=item.value,
-        ) from error
 
 
 def write(tx: Tx, writes: Sequence[Write]) -> bool:

@@ -6,16 +6,19 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from treadle.backends.common.names import Matcher
+from treadle.backends.common.damage import agrees, facts_of, readable
+from treadle.backends.common.jobrow import Code, Facts, Flag, JobRow
+from treadle.backends.common.lines import hold_back
+from treadle.backends.common.sessions import closed
 from treadle.backends.common.turns import take_turns
 from treadle.backends.sqlite import lines
-from treadle.backends.sqlite.advance import Horizon, advance
+from treadle.backends.sqlite.advance import advance, outpace
+from treadle.backends.sqlite.ends import give_up, tell
 from treadle.backends.sqlite.members import occupied
-from treadle.backends.sqlite.rows import Code, Facts, Flag, decode_facts, decode_spec
 from treadle.backends.sqlite.sessions import presence, renew
 from treadle.backends.sqlite.tx import Tx
-from treadle.errors import LeaseLost
 from treadle.ports import PARK_MAX, Claim, Claimed
+from treadle.queuenames import Matcher
 from treadle.records import Lease, NewJob, Token
 
 __all__ = ["Answers", "claim"]
@@ -34,31 +37,24 @@ def claim(tx: Tx, ask: Claim, answers: Answers) -> Claimed:
     """Lease up to ``ask.limit`` jobs."""
     until = presence(tx, ask.session)
     if until is None:
-        raise LeaseLost(
-            f"the session {ask.session.info.name!r} is closed or unknown; open another one"
-        )
+        raise closed(ask.session)
     known = answers.get(ask.session.nonce)
     if known is not None and ask.request <= known[0]:
         return known[1]
     ahead = advance(tx)
     step = _Claim(tx, ask)
     leases = step.carry_out()
+    outpace(tx, ahead, len(leases))
     claimed = Claimed(
         leases=tuple(leases),
         more=step.more or ahead.behind(tx.now),
         suspects_wait=step.suspects_wait,
-        next_due=_next_due(tx, ahead, step),
+        next_due=ahead.next_due(tx.now, step.next_at),
     )
     if until < tx.now + ask.lease / 2:
         renew(tx, ask.session, until, tx.now + ask.lease)
     tx.then.append(lambda: answers.__setitem__(ask.session.nonce, (ask.request, claimed)))
     return claimed
-
-
-def _next_due(tx: Tx, ahead: Horizon, step: _Claim) -> float | None:
-    """Seconds until the next job is due or may lapse, with what this claim added to that."""
-    times = [at for at in (ahead.due, ahead.lapse, step.next_at) if at is not None]
-    return max(0.0, min(times) - tx.now) if times else None
 
 
 # ------------------------------------------------------------- one claim
@@ -88,6 +84,7 @@ class _Claim:
         suspects = self._suspects()
         alone = ask.holding == 0 and ask.limit > 0 and self._grant_suspect(suspects)
         if not alone:
+            self._serve_named()
             for index, name in enumerate(ask.queues):
                 if len(self.leases) < ask.limit and self.parked < PARK_MAX:
                     self._serve(index, name)
@@ -95,6 +92,7 @@ class _Claim:
         self.suspects_wait = bool(suspects) and not alone and bool(self._suspects())
         if self.seqs:
             self._grant()
+        if self.leases:
             tx.grants.tidy()
         self.more = self.parked >= PARK_MAX or (
             len(self.leases) >= ask.limit and self._anything_left()
@@ -124,6 +122,26 @@ class _Claim:
         if served is not None and served != last:
             tx.run("save_turn", name, served)
             tx.memo.turns[name] = served
+
+    def _serve_named(self) -> None:
+        """Grant the jobs that are to come before all others."""
+        if not self.ask.first:
+            return
+        found = self.tx.run("named", json.dumps(list(dict.fromkeys(self.ask.first)))).fetchall()
+        for queue, *values in found:
+            if len(self.leases) >= self.ask.limit or self.parked >= PARK_MAX:
+                break
+            if self.matcher.place(queue) is not None and self.rules.room(queue) != 0:
+                taken = self._choose([values], queue, Code.QUEUED)
+                self.tx.count(Code.QUEUED, queue, -taken)
+                self.tx.count(Code.RUNNING, queue, taken)
+        # The queues are read from their beginning, and have these no more.
+        self.cursors.clear()
+        if self.seqs:
+            self._grant()
+            self.seqs = []
+        self.tx.flush()
+        self.left = len(self.leases)
 
     def _last(self, name: str) -> str | None:
         """The member that was served last under a name."""
@@ -155,13 +173,24 @@ class _Claim:
         found: list[tuple[int, int, int, str]] = []
         for index, name in enumerate(self.ask.queues):
             for queue in occupied(tx, name, Code.SUSPECT, self._allows(index)):
-                rank, seq = tx.one("first_place", Code.SUSPECT, queue)
-                found.append((index, rank, seq, queue))
+                place = tx.one("first_place", Code.SUSPECT, queue)
+                if place is None:
+                    self._correct(Code.SUSPECT, queue)
+                else:
+                    found.append((index, *place, queue))
         return sorted(found)
 
     def _grant_suspect(self, suspects: list[tuple[int, int, int, str]]) -> bool:
-        # Those that a key or limit keeps back are parked on the way.
-        return any(self._take(queue, Code.SUSPECT, 1) for _, _, _, queue in suspects)
+        while suspects and self.parked < PARK_MAX:
+            queue = suspects[0][3]
+            page = self.tx.run("candidates", Code.SUSPECT, queue, *_FIRST, 1).fetchall()
+            if self._choose(page, queue, Code.SUSPECT):
+                self.tx.count(Code.SUSPECT, queue, -1)
+                self.tx.count(Code.RUNNING, queue, 1)
+                return True
+            # A key or limit keeps it back, and it is parked: now another is the first.
+            suspects = self._suspects()
+        return False
 
     # -- jobs
 
@@ -176,6 +205,8 @@ class _Claim:
             asked = wanted - taken
             page = self.tx.run("candidates", code, queue, rank, seq, asked).fetchall()
             if not page:
+                if (code, queue) not in self.cursors:
+                    self._correct(code, queue)
                 break
             taken += self._choose(page, queue, code)
             if len(page) < asked:
@@ -185,6 +216,11 @@ class _Claim:
             self.tx.count(Code.RUNNING, queue, taken)
         return taken
 
+    def _correct(self, code: int, queue: str) -> None:
+        """Forget jobs that are counted and not there; foremen would be called to them for ever."""
+        self.tx.flush()
+        self.tx.run("forget_count", code, queue)
+
     def _choose(self, page: list[Any], queue: str, code: int) -> int:
         """Take those candidates that nothing is in the way of; how many."""
         tx, nonce, now = self.tx, self.ask.session.nonce, self.tx.now
@@ -192,8 +228,10 @@ class _Claim:
         values: Any = None
         for values in page:
             seq, job_id, _, flags, fence, _, _, created, body = values
-            spec = decode_spec(body)
-            if flags & Flag.AT_CLAIM and not self._clear(seq, spec):
+            spec = readable(body, job_id, queue)
+            if spec is None or flags & Flag.AT_CLAIM:
+                spec = self._cleared(seq, spec)
+            if spec is None:
                 if self.parked >= PARK_MAX:
                     break
                 continue
@@ -220,7 +258,8 @@ class _Claim:
             self.tx.run("start", json.dumps([seq]))
         facts = _NO_FACTS
         if flags & Flag.FACTS:
-            facts = decode_facts(self.tx.one("facts", seq)[0])
+            found = self.tx.one("facts", seq)
+            facts = facts_of(code, None if found is None else found[0])
         return Lease(
             token=token,
             spec=spec,
@@ -234,14 +273,25 @@ class _Claim:
             note=facts.note,
         )
 
-    def _clear(self, seq: int, spec: NewJob) -> bool:
-        """Ask key, slots and rates; what must wait is parked or scheduled."""
+    def _cleared(self, seq: int, spec: NewJob | None) -> NewJob | None:
+        """The job when it may run; what cannot be read is set aside, what must wait is parked."""
         tx = self.tx
         row = tx.row_at(seq)
         assert row is not None
+        if row.state not in (Code.QUEUED, Code.SUSPECT):
+            return None
+        if spec is None or not agrees(row, spec):
+            give_up(tx, row)
+            tell(tx)
+            # Costs as much as to park it.
+            self.parked += 1
+            return None
+        return spec if self._clear(row, spec) else None
+
+    def _clear(self, row: JobRow, spec: NewJob) -> bool:
+        """Ask key, slots and rates; what must wait is parked or scheduled."""
+        tx = self.tx
         was = row.state
-        if was not in (Code.QUEUED, Code.SUSPECT):
-            return False
         full = lines.grant(tx, row, spec)
         if full is None:
             if row.flags & Flag.UNIQUE_START and spec.unique is not None:
@@ -249,12 +299,10 @@ class _Claim:
                 row.flags &= ~Flag.UNIQUE_START
             tx.run("mark", row.flags, row.seq)
             return True
+        hold_back(row, full)
         if full.line is not None:
-            lines.park(row, full.line, full.units)
             self.parked += 1
         else:
-            row.state, row.due = Code.SCHEDULED, full.at
-            row.flags |= Flag.PAID
             self.next_at = full.at if self.next_at is None else min(self.next_at, full.at)
         tx.save(row, was)
         lines.leave(tx, row, spec, except_line=full.line)

@@ -4,9 +4,15 @@
 -- the partial indexes serves it.
 -- name: candidates
 SELECT j.seq, j.id, j.rank, j.flags, j.fence, j.tries, j.crashes, j.created, b.spec
-FROM treadle_job j JOIN treadle_body b ON b.seq = j.seq
+FROM treadle_job j LEFT JOIN treadle_body b ON b.seq = j.seq
 WHERE j.state = +? AND j.queue = ? AND (j.rank, j.seq) > (?, ?)
 ORDER BY j.rank, j.seq LIMIT ?;
+
+-- name: named
+SELECT j.queue, j.seq, j.id, j.rank, j.flags, j.fence, j.tries, j.crashes, j.created, b.spec
+FROM json_each(?) JOIN treadle_job j ON j.id = json_each.value
+  LEFT JOIN treadle_body b ON b.seq = j.seq
+WHERE j.state = 2 ORDER BY json_each.key;
 
 -- name: first_place
 SELECT rank, seq FROM treadle_job WHERE state = +? AND queue = ? ORDER BY rank, seq LIMIT 1;
@@ -18,6 +24,9 @@ WHERE seq IN (SELECT value FROM json_each(?));
 
 -- name: mark
 UPDATE treadle_job SET flags = ? WHERE seq = ?;
+
+-- name: forget_count
+DELETE FROM treadle_count WHERE state = ? AND queue = ?;
 
 -- name: occupied
 SELECT queue, n FROM treadle_count WHERE state = ? AND queue > ? ORDER BY queue LIMIT ?;

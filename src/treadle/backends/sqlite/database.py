@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from treadle.backends.common.tables import Migration, check, steps
 from treadle.backends.sqlite.address import Address
-from treadle.backends.sqlite.statements import prefix_of, schema
+from treadle.backends.sqlite.statements import placed, prefix_of, schema
 from treadle.errors import (
     BackendError,
     BackendFull,
@@ -19,18 +20,34 @@ from treadle.errors import (
     Unsupported,
 )
 
-__all__ = ["APPLICATION_ID", "MIN_READER", "VERSION", "connect", "install", "translate"]
+__all__ = [
+    "APPLICATION_ID",
+    "BUSY_MS",
+    "MIGRATIONS",
+    "MIN_READER",
+    "VERSION",
+    "changes",
+    "connect",
+    "facts_of",
+    "install",
+    "meta_of",
+    "settle_in",
+    "translate",
+    "writing",
+]
 
 APPLICATION_ID = 0x5472646C  # "Trdl"
 VERSION = 1
 MIN_READER = 1
 """Programs of this version and later can use the tables; stored, so that older ones stay away."""
+MIGRATIONS: tuple[Migration, ...] = ()
+"""What has led from one version to the next; the script of the schema makes the last one."""
 
-_BUSY_MS = 30_000
+BUSY_MS = 30_000
 _OLDEST = (3, 35, 0)
 
 
-def connect(path: str, *, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
+def connect(path: str, *, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     """A connection with the settings that all of them need."""
     if sqlite3.sqlite_version_info < _OLDEST:
         raise Unsupported(
@@ -46,14 +63,19 @@ def connect(path: str, *, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
         cached_statements=512,
     )
     try:
-        connection.execute("PRAGMA secure_delete = OFF")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA cache_size = -16000")
+        settle_in(connection)
     except sqlite3.Error:  # it is no database
         connection.close()
         raise
     return connection
+
+
+def settle_in(connection: sqlite3.Connection) -> None:
+    """The settings that all connections need."""
+    connection.execute("PRAGMA secure_delete = OFF")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -16000")
 
 
 def install(address: Address, namespace: str) -> None:
@@ -91,28 +113,56 @@ def _check_owner(connection: sqlite3.Connection, address: Address) -> None:
 
 
 def _tables(connection: sqlite3.Connection, address: Address, namespace: str) -> None:
-    meta = f"{prefix_of(namespace)}_meta"
-    found = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (meta,)
-    ).fetchone()
-    quoted = '"' + meta.replace('"', '""') + '"'
-    if found is None:
-        if address.foreign != "allow":
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        for statement in schema(namespace):
-            connection.execute(statement)
-        connection.executemany(
-            f"INSERT INTO {quoted} (key, value) VALUES (?, ?)",
-            [("version", VERSION), ("min_reader", MIN_READER), ("sequence", 0)],
-        )
+    facts = facts_of(connection, namespace)
+    if facts is not None:
+        check(facts, VERSION, address.path)
+    before = None if facts is None else facts.get("version", 0)
+    if before is not None and before >= VERSION:
         return
-    facts = dict(connection.execute(f"SELECT key, value FROM {quoted}").fetchall())
-    if facts.get("min_reader", 0) > VERSION:
+    if not address.install:
+        what = "install" if before is None else "upgrade"
         raise SchemaMismatch(
-            f"{address.path!r} was written by a newer Treadle (schema {facts.get('version')}, "
-            f"this one knows {VERSION}). Update Treadle here, or use another file.",
+            f"{address.path!r} has no tables of version {VERSION}, and the url says install=never; "
+            f"run 'treadle db {what}'",
             backend=address.path,
         )
+    if before is None and address.foreign != "allow":
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for statement in changes(namespace, before):
+        connection.execute(statement)
+    connection.execute(writing(meta_of(namespace), new=before is None))
+
+
+def meta_of(namespace: str) -> str:
+    """The table that says of which version the others are."""
+    return '"' + prefix_of(namespace).replace('"', '""') + '_meta"'
+
+
+def facts_of(connection: sqlite3.Connection, namespace: str) -> Mapping[str, int] | None:
+    """What that table says; ``None`` where there is none."""
+    found = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?",
+        (f"{prefix_of(namespace)}_meta",),
+    ).fetchone()
+    if found is None:
+        return None
+    quoted = meta_of(namespace)
+    return dict(connection.execute(f"SELECT key, value FROM {quoted}").fetchall())
+
+
+def changes(namespace: str, before: int | None) -> list[str]:
+    """The statements that make the tables, or bring those of a version up to the present one."""
+    if before is None:
+        return schema(namespace)
+    scripts = (placed(one.script, namespace) for one in steps(MIGRATIONS, before))
+    return [part.strip() for script in scripts for part in script.split(";") if part.strip()]
+
+
+def writing(meta: str, *, new: bool) -> str:
+    """The statement that says of which version the tables are now."""
+    rows = f"('version', {VERSION}), ('min_reader', {MIN_READER})"
+    rows += ", ('sequence', 0)" if new else ""
+    return f"INSERT OR REPLACE INTO {meta} (key, value) VALUES {rows}"
 
 
 @contextlib.contextmanager

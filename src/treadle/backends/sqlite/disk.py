@@ -10,13 +10,15 @@ from pathlib import Path
 
 from treadle.errors import BackendFull, BackendReadOnly, BackendUnavailable, SchemaMismatch
 
-__all__ = ["Ballast", "Identity", "file_system", "prepare"]
+__all__ = ["SIBLINGS", "Ballast", "Identity", "file_system", "prepare", "too_open"]
 
 _REMOTE = re.compile(
     r"nfs|cifs|smb|9p$|afs$|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2"
     r"|fuse\.(sshfs|s3fs|rclone|gcsfuse|glusterfs|davfs|curlftpfs|goofys|juicefs)"
 )
 _MOUNTS = "/proc/self/mounts"
+# Where a system has no such flag, it has no such links either.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MAGIC = b"SQLite format 3\x00"
 
 
@@ -56,7 +58,42 @@ def prepare(path: str, mounts: str = _MOUNTS) -> None:
             "postgresql:// for several machines.",
             backend=path,
         )
+    _check_siblings(path)
     _create(path)
+
+
+SIBLINGS = ("-wal", "-shm", "-journal", "-lock", "-ballast", "-wake")
+"""What lies beside the database, made by SQLite and by us."""
+
+
+def _check_siblings(path: str) -> None:
+    """Refuse links beside the database: whoever planted one chooses what we write to."""
+    for suffix in SIBLINGS:
+        beside = Path(path + suffix)
+        if beside.is_symlink():
+            raise BackendUnavailable(
+                f"{str(beside)!r} is a symbolic link: what is written there would go elsewhere; "
+                "remove it, and keep the database where no one else can write",
+                backend=path,
+            )
+
+
+def too_open(path: str) -> list[str]:
+    """What other users of the machine may do with the database, in words; nothing is well."""
+    found: list[str] = []
+    for one in (Path(path), *(Path(path + suffix) for suffix in SIBLINGS)):
+        try:
+            mode = one.lstat().st_mode
+        except OSError:
+            continue
+        if mode & 0o022:
+            found.append(f"others can write {one.name}")
+        elif mode & 0o044:
+            found.append(f"others can read {one.name}")
+    directory = Path(path).parent
+    if directory.stat().st_mode & 0o022:
+        found.append(f"others can put files into {str(directory)!r}")
+    return found
 
 
 def _create(path: str) -> None:
@@ -136,7 +173,7 @@ class Ballast:
         except OSError:
             pass
         try:
-            handle = os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600)
+            handle = os.open(self.path, os.O_CREAT | os.O_WRONLY | _NO_LINK, 0o600)
         except OSError:
             return False
         try:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from treadle.backends.common.lapses import remember
+from treadle.backends.common.attempts import forget_attempt
+from treadle.backends.common.damage import set_aside, spec_of
+from treadle.backends.common.ends import fail_by, grave, kept_for
+from treadle.backends.common.jobrow import (
+    FINAL_CODE,
+    Code,
+    Facts,
+    Flag,
+    JobRow,
+    make_ready,
+    state_of,
+)
+from treadle.backends.common.lines import key_line, park
 from treadle.backends.common.pushing import dependency_failed
-from treadle.backends.sqlite.lines import free, key_full, key_line, leave, park, wake_all
-from treadle.backends.sqlite.rows import FINAL_CODE, Code, Facts, Flag, Row, state_of
+from treadle.backends.sqlite.lines import free, key_full, leave, wake_all
 from treadle.backends.sqlite.tx import Tx
 from treadle.ports import ADVANCE
-from treadle.records import Attempt, Cause, NewJob, OnFailure, Pushed, PushStatus
+from treadle.records import NewJob, OnFailure
 
-__all__ = ["bury", "finish", "forget_attempt", "place", "record_attempt", "remove", "tell"]
-
-
-def record_attempt(tx: Tx, row: Row, facts: Facts, attempt: Attempt) -> None:
-    """Add an attempt that ended without success."""
-    facts.attempts = remember(facts.attempts, attempt)
-
-
-def forget_attempt(row: Row, *, suspect: bool = False) -> None:
-    """Take back what an attempt set; ``suspect`` keeps the suspicion."""
-    keep = Flag.SUSPECT if suspect else 0
-    row.flags &= ~(Flag.ATTEMPT & ~keep)
-    row.until = None
+__all__ = [
+    "bury",
+    "finish",
+    "give_back",
+    "give_up",
+    "place",
+    "remove",
+    "tell",
+]
 
 
-def place(tx: Tx, row: Row, spec: NewJob) -> None:
+def place(tx: Tx, row: JobRow, spec: NewJob) -> None:
     """Set the state of a job that waits for nothing but its time and its key."""
     row.line = row.line_rank = row.line_units = None
     if row.due is not None and row.due > tx.now:
@@ -33,12 +40,12 @@ def place(tx: Tx, row: Row, spec: NewJob) -> None:
     elif spec.key is not None and key_full(tx, spec.key):
         park(row, key_line(spec.key))
     else:
-        tx.make_ready(row)
+        make_ready(row)
 
 
 def finish(
     tx: Tx,
-    row: Row,
+    row: JobRow,
     spec: NewJob,
     state: int,
     facts: Facts,
@@ -58,11 +65,7 @@ def finish(
         row.flags &= ~Flag.AWAITED
     if was == Code.WAITING:
         tx.run("delete_after", row.seq)
-    keep = {
-        Code.SUCCEEDED: spec.keep.succeeded,
-        Code.FAILED: spec.keep.failed,
-        Code.CANCELLED: spec.keep.cancelled,
-    }[state]
+    keep = kept_for(spec, state)
     if keep is not None and keep <= 0:
         bury(tx, row, facts)
         _delete(tx, row, was)
@@ -83,6 +86,14 @@ def finish(
         leave(tx, row, spec)
 
 
+def give_back(tx: Tx, row: JobRow, facts: Facts) -> None:
+    """Let a job go on whose attempt is over and whose row says where."""
+    lines = free(tx, row)
+    tx.save_facts(row, facts)
+    tx.save(row, Code.RUNNING)
+    wake_all(tx, lines)
+
+
 def _trim_failed(tx: Tx) -> None:
     """Keep no more failed jobs than the namespace may; the oldest go first."""
     tx.flush()
@@ -99,23 +110,12 @@ def _trim_failed(tx: Tx) -> None:
 # ------------------------------------------------------------- removal
 
 
-def pushed_as(facts: Facts) -> Pushed:
-    """The answer that the push of a job got."""
-    if facts.replaced is not None:
-        return Pushed(PushStatus.REPLACED, facts.replaced)
-    return Pushed(PushStatus.CREATED)
+def bury(tx: Tx, row: JobRow, facts: Facts) -> None:
+    """Leave a tombstone."""
+    tx.run("bury", row.id, *grave(row, facts), tx.now, tx.now + tx.settings.request_ttl)
 
 
-def bury(tx: Tx, row: Row, facts: Facts) -> None:
-    """Leave a tombstone; a job removed before its end has no state."""
-    pushed = pushed_as(facts)
-    state = row.state if row.state in FINAL_CODE else None
-    until = tx.now + tx.settings.request_ttl
-    token = (row.ended_fence, row.ended_nonce)
-    tx.run("bury", row.id, pushed.status.value, pushed.of, state, *token, tx.now, until)
-
-
-def remove(tx: Tx, row: Row) -> None:
+def remove(tx: Tx, row: JobRow) -> None:
     """Remove a job that does not run, as by ``delete`` or because its time to be kept is over."""
     was = row.state
     facts = tx.facts(row)
@@ -135,11 +135,11 @@ def remove(tx: Tx, row: Row) -> None:
     leave(tx, row, spec)
 
 
-def _delete(tx: Tx, row: Row, was: int) -> None:
+def _delete(tx: Tx, row: JobRow, was: int) -> None:
     for table in ("delete_job", "delete_body", "delete_result", "drop_facts"):
         tx.run(table, row.seq)
     tx.count(was, row.queue, -1)
-    tx.changed.append(row.id)
+    tx.ended.append(row.id)
 
 
 # ------------------------------------------------------------- dependants
@@ -162,27 +162,31 @@ def tell(tx: Tx, most: int = ADVANCE) -> None:
             tx.run("told", job)
 
 
-def _told(tx: Tx, row: Row, job: str, succeeded: bool) -> None:
+def _told(tx: Tx, row: JobRow, job: str, succeeded: bool) -> None:
     spec = tx.spec(row)
-    assert spec.after is not None
     tx.run("drop_after", row.seq, job)
-    if not succeeded and spec.after.on_failure is not OnFailure.RUN:
+    if spec.after is None:
+        give_up(tx, row)
+    elif not succeeded and spec.after.on_failure is not OnFailure.RUN:
         fail_dependant(tx, row, spec, job)
-    elif tx.one("still_waits", row.seq) is None:
-        place(tx, row, spec)
+    else:
+        if tx.one("still_waits", row.seq) is None:
+            place(tx, row, spec)
         tx.save(row, Code.WAITING)
 
 
-def fail_dependant(tx: Tx, row: Row, spec: NewJob, job: str) -> None:
+def give_up(tx: Tx, row: JobRow) -> None:
+    """Set a job aside that cannot be read. Its bytes stay, for a version that can."""
+    facts, body = tx.facts(row), tx.body(row)
+    set_aside(facts, body)
+    finish(tx, row, spec_of(row, body), Code.FAILED, facts)
+
+
+def fail_dependant(tx: Tx, row: JobRow, spec: NewJob, job: str) -> None:
     """End a job because one that it waits for did not succeed."""
-    assert spec.after is not None
     facts = tx.facts(row)
-    facts.reason = f"after:{job}"
-    if spec.after.on_failure is OnFailure.CANCEL:
-        finish(tx, row, spec, Code.CANCELLED, facts)
-    else:
-        facts.cause = Cause.DEPENDENCY
-        finish(tx, row, spec, Code.FAILED, facts)
+    state = fail_by(facts, spec, job)
+    finish(tx, row, spec, state, facts)
 
 
 def dependency_of(tx: Tx, job_id: str) -> bool | None:

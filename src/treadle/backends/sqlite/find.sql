@@ -6,7 +6,7 @@ SELECT j.seq, j.id, j.state, j.queue, j.rank, j.flags, j.fence, j.nonce, j.tries
   j.ended_fence, j.ended_nonce, j.holder, j.line, j.line_rank, j.line_units, j.key, j.flow, j.failed_task,
   b.spec, f.data, r.data
 FROM treadle_job j
-  JOIN treadle_body b ON b.seq = j.seq
+  LEFT JOIN treadle_body b ON b.seq = j.seq
   LEFT JOIN treadle_facts f ON f.seq = j.seq
   LEFT JOIN treadle_result r ON r.seq = j.seq
 WHERE j.seq IN (SELECT value FROM json_each(?));

@@ -30,7 +30,8 @@ class FileGate:
     def __init__(self, path: str, clock: Clock, waiting: Callable[[], object]) -> None:
         from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
-        self._file = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = os.open(path, flags, 0o600)
         self._flock = partial(flock, self._file)
         self._take, self._try, self._free = LOCK_EX, LOCK_EX | LOCK_NB, LOCK_UN
         self._clock = clock
@@ -38,8 +39,9 @@ class FileGate:
         self._since: float | None = None
         self._name = b"%-12d\n" % os.getpid()
 
-    def enter(self) -> None:
-        """Wait for the turn, for as long as it takes."""
+    def enter(self) -> float:
+        """Wait for the turn, for as long as it takes; the seconds that it took."""
+        took = 0.0
         try:
             self._flock(self._try)
         except BlockingIOError:
@@ -47,9 +49,20 @@ class FileGate:
             self._waiting()
             try:
                 self._flock(self._take)
+                took = self.waited()
             finally:
                 self._since = None
         os.pwrite(self._file, self._name, 0)
+        return took
+
+    def enter_at_once(self) -> bool:
+        """Have the turn if nobody has it; whether that is so."""
+        try:
+            self._flock(self._try)
+        except BlockingIOError:
+            return False
+        os.pwrite(self._file, self._name, 0)
+        return True
 
     def leave(self) -> None:
         """Let the next one in."""

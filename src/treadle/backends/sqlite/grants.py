@@ -25,7 +25,8 @@ class Grants(dict[str, tuple[int, int, int, str, bool]]):
 
     def forget(self, nonce: int) -> None:
         """A session was closed."""
-        self.drop([key for key, grant in self.items() if grant[2] == nonce])
+        # A list, because a transaction of a job drops its own from another thread.
+        self.drop([key for key, grant in list(self.items()) if grant[2] == nonce])
 
     def tidy(self) -> None:
         """Forget all, when many leases were lost and never settled."""

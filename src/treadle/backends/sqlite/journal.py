@@ -6,19 +6,22 @@ import contextlib
 import errno
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
+from treadle.backends.common.settings import Settings
 from treadle.backends.sqlite.address import Address
 from treadle.backends.sqlite.database import connect, install, meaning
 from treadle.backends.sqlite.disk import Ballast, Identity, prepare
+from treadle.backends.sqlite.log import Log
 from treadle.backends.sqlite.statements import Statements
-from treadle.backends.sqlite.tx import Memo, Settings, Tx
-from treadle.errors import BackendReadOnly, BackendUnavailable, NotOpen
+from treadle.backends.sqlite.tx import Memo, Tx
+from treadle.errors import BackendReadOnly, BackendUnavailable, NotOpen, SchemaMismatch
 
 __all__ = ["CHECKPOINT_BYTES", "Journal"]
 
 CHECKPOINT_BYTES = 16 << 20
-"""Size of the write-ahead log above which it is written back into the database."""
+"""Use of the write-ahead log above which it is written back into the database."""
 _CHECKPOINT_BUSY_MS = 100
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -31,11 +34,11 @@ class Journal:
     ) -> None:
         self.path = address.path
         self.full = False
-        self._wal = Path(address.path + "-wal")
+        self._log = Log(address.path + "-wal")
         self._address = address
         self._namespace = namespace
         self._sql = sql
-        self._settings = settings
+        self.settings = settings
         self._memo = Memo()
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
@@ -50,6 +53,11 @@ class Journal:
         return self._connection is not None
 
     @property
+    def ready(self) -> bool:
+        """Whether it is open and there is space, so that nothing but the operation takes time."""
+        return self._connection is not None and not self.full
+
+    @property
     def connection(self) -> sqlite3.Connection:
         """The open connection; kept alive by force after a fork."""
         if self._connection is None:
@@ -59,8 +67,34 @@ class Journal:
     # ------------------------------------------------------------- opening and closing
 
     def prepare(self) -> None:
-        """Check the place, and make an empty file there when there is none."""
+        """Check the place, and make an empty file there when there is none.
+
+        Raises:
+            SchemaMismatch: there is none, and the URL says that nothing is to be made.
+        """
+        if not (self._address.install or Path(self.path).exists()):
+            raise SchemaMismatch(
+                f"there is no file {self.path!r}, and the url says install=never; run 'treadle db "
+                "install'",
+                backend=self.path,
+            )
         prepare(self.path)
+
+    def place(self) -> None:
+        """Check the place for somebody else who will write there."""
+        if self._identity is None:
+            self.prepare()
+        else:
+            self._identity.check()
+
+    def furnish(self) -> None:
+        """Make the tables for somebody else who is inside the gate."""
+        if self._connection is None:
+            install(self._address, self._namespace)
+
+    def drop_grants(self, job_ids: Iterable[str]) -> None:
+        """Somebody else has ended these leases. From any thread."""
+        self._memo.grants.drop(job_ids)
 
     def open(self) -> None:
         """Make what is missing and connect, or see that the file is still the same."""
@@ -78,6 +112,7 @@ class Journal:
             return
         with contextlib.suppress(sqlite3.Error):
             self._checkpoint()
+        self._log.close()
         self._connection.close()
         self._connection = None
 
@@ -105,15 +140,24 @@ class Journal:
         if seen != self._seen:
             self._seen = seen
             self._memo.forget()
-        return Tx(connection, self._sql, self._settings, self._memo)
+        return Tx(connection, self._sql, self.settings, self._memo)
 
     def commit(self, tx: Tx) -> None:
         """Make it last."""
         tx.finish()
         self.connection.execute("COMMIT")
         if tx.must_sync and not self._durable and self._address.durability == "full":
-            self._sync()
-        self._checkpoint_when_large()
+            self._log.sync()
+
+    @property
+    def must_tidy(self) -> bool:
+        """Whether the log is long enough to be written back."""
+        return self._log.reaches(self._next_checkpoint)
+
+    def tidy(self) -> None:
+        """Write a long log back into the database."""
+        if self.must_tidy:
+            self._checkpoint()
 
     def roll_back(self) -> None:
         """Undo what was begun."""
@@ -121,30 +165,30 @@ class Journal:
         if self._connection is not None and self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _sync(self) -> None:
-        """Bring a commit to the disk that was made without."""
-        handle = os.open(self._wal, os.O_RDWR)
+    def spare(self, now: float, stalled: float) -> None:
+        """Give leases that lapsed while nobody could write as much time again.
+
+        Those who hold them could not renew them. Whoever comes first would else take all of
+        them for lost, a moment before their heartbeats arrive.
+        """
         try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            tx = self.begin(durable=False)
+            for name in ("spare_leases", "spare_permits"):
+                tx.run(name, now + stalled, now - stalled, now)
+            self.commit(tx)
+        except sqlite3.Error:  # no space: they lapse
+            self.roll_back()
 
     # ------------------------------------------------------------- checkpoints
 
-    def _checkpoint_when_large(self) -> None:
-        try:
-            size = self._wal.stat().st_size
-        except FileNotFoundError:
-            return
-        if size >= self._next_checkpoint:
-            self._checkpoint()
-
     def _checkpoint(self) -> None:
         connection = self.connection
+        # The space of the log counts only where there is none left.
+        mode = "TRUNCATE" if self.full else "RESTART"
         # Under the gate only a reader can be in the way, and not for long.
         connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_BUSY_MS}")
         try:
-            found = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            found = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         finally:
             connection.execute("PRAGMA busy_timeout = 30000")
         if found[0]:

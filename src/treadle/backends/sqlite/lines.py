@@ -4,60 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
-from treadle.backends.sqlite.rows import Code, Flag, Row
+from treadle.backends.common.holds import holds_of
+from treadle.backends.common.jobrow import Code, Flag, JobRow
+from treadle.backends.common.lines import (
+    Full,
+    decode_rate,
+    encode_rate,
+    hold_line,
+    key_line,
+    lines_of,
+    unpark,
+)
 from treadle.backends.sqlite.tx import Tx
 from treadle.policies import rates
-from treadle.records import Hold, NewJob, Spend
+from treadle.records import NewJob, Spend
 
 __all__ = [
-    "Full",
     "free",
     "grant",
-    "hold_line",
     "key_full",
-    "key_line",
     "leave",
-    "line_rank",
-    "lines_of",
-    "park",
     "rate_state",
     "save_rate",
     "set_key_slots",
     "take",
     "wake",
+    "wake_all",
     "wake_everywhere",
 ]
 
 _WAKE_MOST = 100
-_State = msgspec.msgpack.Decoder(tuple[float, ...])
-
-
-class Full(msgspec.Struct, frozen=True):
-    """Why a job cannot be granted now: a line to park in, or an instant to be scheduled for."""
-
-    line: str | None = None
-    # What the job wants of the line.
-    units: int = 1
-    at: float = 0.0
-
-
-def key_line(key: str) -> str:
-    """The name of the line of a key."""
-    return f"key:{key}"
-
-
-def hold_line(key: str) -> str:
-    """The name of the line of slots."""
-    return f"limit:{key}"
-
-
-def lines_of(spec: NewJob) -> list[str]:
-    """The lines in which a job may have to wait."""
-    lines = [] if spec.key is None else [key_line(spec.key)]
-    lines += [hold_line(ask.key) for ask in spec.asks if isinstance(ask, Hold)]
-    return lines
 
 
 # ------------------------------------------------------------- holding
@@ -80,7 +56,7 @@ def key_full(tx: Tx, key: str) -> bool:
     return found is not None and found[1] >= found[0]
 
 
-def grant(tx: Tx, row: Row, spec: NewJob) -> Full | None:
+def grant(tx: Tx, row: JobRow, spec: NewJob) -> Full | None:
     """Take key, slots and rates of a job, all or none; says what is in the way."""
     if spec.key is not None:
         line = key_line(spec.key)
@@ -98,31 +74,24 @@ def grant(tx: Tx, row: Row, spec: NewJob) -> Full | None:
     if spec.key is not None:
         take(tx, row.id, key_line(spec.key), spec.key_slots, 1, keep_slots=True)
         row.flags |= Flag.HOLDS
-    for ask in spec.asks:
-        if isinstance(ask, Hold):
-            take(tx, row.id, hold_line(ask.key), ask.slots, min(ask.units, ask.slots))
-            row.flags |= Flag.HOLDS
+    for hold in holds_of(spec.asks):
+        take(tx, row.id, hold_line(hold.key), hold.slots, hold.units)
+        row.flags |= Flag.HOLDS
     return None
 
 
 def _slots_full(tx: Tx, spec: NewJob) -> Full | None:
     """The first limit without free units for the job, which has as many slots as this job says."""
-    taken: dict[str, int] = {}
-    for ask in spec.asks:
-        if not isinstance(ask, Hold):
-            continue
-        line, units = hold_line(ask.key), min(ask.units, ask.slots)
+    for hold in holds_of(spec.asks):
+        line = hold_line(hold.key)
         found = tx.one("limit", line)
-        slots, held = (ask.slots, 0) if found is None else found
-        # The same limit may be asked for twice.
-        taken[line] = taken.get(line, 0) + units
-        full = held + min(taken[line], ask.slots) > ask.slots
-        if found is None or slots != ask.slots:
-            tx.run("set_slots", line, ask.slots)
-            if ask.slots > slots:
+        slots, held = (hold.slots, 0) if found is None else found
+        if found is None or slots != hold.slots:
+            tx.run("set_slots", line, hold.slots)
+            if hold.slots > slots:
                 wake(tx, line)
-        if full:
-            return Full(line, units)
+        if held + hold.units > hold.slots:
+            return Full(line, hold.units)
     return None
 
 
@@ -150,30 +119,18 @@ def _pay(tx: Tx, spends: list[Spend]) -> float:
 def rate_state(tx: Tx, key: str) -> rates.State:
     """The state of a rate."""
     found = tx.one("rate", key)
-    return rates.FRESH if found is None else _State.decode(found[0])
+    return rates.FRESH if found is None else decode_rate(found[0])
 
 
 def save_rate(tx: Tx, ask: Spend, state: rates.State) -> None:
     """Keep the state of a rate until it says nothing any more."""
-    tx.run("save_rate", ask.key, msgspec.msgpack.encode(state), rates.fades(state, ask))
+    tx.run("save_rate", ask.key, encode_rate(state), rates.fades(state, ask))
 
 
 # ------------------------------------------------------------- parking and waking
 
 
-def park(row: Row, line: str, units: int = 1) -> None:
-    """Put a job into a line; to be saved by the caller."""
-    row.state = Code.WAITING
-    row.line, row.line_units = line, units
-    row.line_rank = line_rank(row.flags, row.rank)
-
-
-def line_rank(flags: int, rank: int) -> int:
-    """The rank of a job in a line: beside others an ordered one counts as of priority 0."""
-    return 0 if flags & Flag.ORDERED else rank
-
-
-def free(tx: Tx, row: Row) -> list[str]:
+def free(tx: Tx, row: JobRow) -> list[str]:
     """Give up what a job holds; the lines that may be woken once the job is saved."""
     if not row.flags & Flag.HOLDS:
         return []
@@ -191,9 +148,12 @@ def free_owner(tx: Tx, owner: str) -> list[str]:
     return lines
 
 
-def leave(tx: Tx, row: Row, spec: NewJob, except_line: str | None = None) -> None:
+def leave(tx: Tx, row: JobRow, spec: NewJob, except_line: str | None = None) -> None:
     """Wake the lines of a job that no longer competes, lest those behind it sleep for ever."""
-    if row.flags & (Flag.KEYED | Flag.ASKS):
+    if row.flags & Flag.ASKS and not spec.asks:
+        # Damaged: nobody knows which limits it was woken for.
+        wake_everywhere(tx)
+    elif row.flags & (Flag.KEYED | Flag.ASKS):
         wake_all(tx, [line for line in lines_of(spec) if line != except_line])
 
 
@@ -223,15 +183,16 @@ def wake(tx: Tx, line: str) -> None:
             return
         if rules.room(row.queue) != 0:
             left -= units
-        unpark(tx, row)
+        unpark(row, tx.now)
+        tx.save(row, Code.WAITING)
 
 
-def _head(tx: Tx, line: str) -> Row | None:
+def _head(tx: Tx, line: str) -> JobRow | None:
     """The job to be woken first."""
     found = tx.one("line", line)
     if found is None:
         return None
-    row = Row(*found)
+    row = JobRow(*found)
     if row.flags & Flag.ORDERED and line == key_line(row.key or ""):
         # It has to wait for the earliest, which may stand behind it by its priority.
         first = tx.row_at(tx.one("key_first", row.key)[0])
@@ -246,16 +207,6 @@ def wake_everywhere(tx: Tx) -> None:
     while (found := tx.one("next_line", line)[0]) is not None:
         line = found
         wake(tx, line)
-
-
-def unpark(tx: Tx, row: Row) -> None:
-    """Put a parked job back into its place."""
-    row.line = row.line_rank = row.line_units = None
-    if row.due is not None and row.due > tx.now:
-        row.state = Code.SCHEDULED
-    else:
-        tx.make_ready(row)
-    tx.save(row, Code.WAITING)
 
 
 def _forget(tx: Tx, line: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from treadle.backends.common.names import ALL
 from treadle.backends.sqlite.tx import Reading
+from treadle.queuenames import ALL
 
-__all__ = ["occupied"]
+__all__ = ["any_occupied", "occupied"]
 
 _WINDOW = 1000
 """Queues under one name that a claim looks at; more would not get a place."""
@@ -34,6 +34,18 @@ def occupied(
     return found
 
 
+def any_occupied(
+    reading: Reading, pattern: str, state: int, allowed: Callable[[str], bool]
+) -> tuple[bool, int]:
+    """Whether there is such a queue, and how many were looked at to know."""
+    looked = 0
+    for queue, _ in _under(reading, pattern, state, ""):
+        looked += 1
+        if allowed(queue):
+            return True, looked
+    return False, looked
+
+
 def _around(
     reading: Reading, pattern: str, state: int, allowed: Callable[[str], bool], last: str
 ) -> dict[str, int]:
@@ -51,7 +63,7 @@ def _around(
 
 
 def _under(reading: Reading, pattern: str, state: int, start: str) -> Iterator[tuple[str, int]]:
-    """The queues after ``start``, by name."""
+    """The queues after ``start`` that have jobs in a state, by name, with their numbers."""
     if pattern != ALL and start < pattern:
         own = reading.one("occupied_one", state, pattern)
         if own is not None:

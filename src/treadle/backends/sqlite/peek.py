@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from treadle.backends.common.names import Matcher
+from treadle.backends.common.jobrow import Code
+from treadle.backends.common.rules import Rules, read_rules
 from treadle.backends.sqlite.advance import horizon
-from treadle.backends.sqlite.members import occupied
-from treadle.backends.sqlite.rows import Code
-from treadle.backends.sqlite.rules import Rules, read_rules
+from treadle.backends.sqlite.members import any_occupied
 from treadle.backends.sqlite.tx import Reading
+from treadle.queuenames import Matcher
 
 __all__ = ["Seen", "peek"]
 
@@ -27,6 +27,8 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     suspects: bool
     # When something changes by itself.
     next_at: float | None
+    # Queues that were looked at.
+    looked: int
 
 
 def peek(reading: Reading, queues: Sequence[str], matcher: Matcher) -> Seen:
@@ -41,15 +43,23 @@ def peek(reading: Reading, queues: Sequence[str], matcher: Matcher) -> Seen:
     def allowed(queue: str) -> bool:
         return matcher.place(queue) is not None and rules.room(queue) != 0
 
-    ready = any(occupied(reading, name, Code.QUEUED, allowed) for name in queues)
+    looked = 0
+
+    def waits(state: int) -> bool:
+        nonlocal looked
+        for name in queues:
+            found, seen = any_occupied(reading, name, state, allowed)
+            looked += seen
+            if found:
+                return True
+        return False
+
     times = [ahead.next_change, rules.next_end()]
     known = [at for at in times if at is not None]
-    suspects = reading.one("occupied", Code.SUSPECT, "", 1) is not None and any(
-        occupied(reading, name, Code.SUSPECT, allowed) for name in queues
-    )
     return Seen(
-        ready=ready,
+        ready=waits(Code.QUEUED),
         reached=ahead.reached(reading.now),
-        suspects=suspects,
+        suspects=reading.one("occupied", Code.SUSPECT, "", 1) is not None and waits(Code.SUSPECT),
         next_at=min(known) if known else None,
+        looked=looked,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from treadle.backends.sqlite.wake import Notice
+from treadle.backends.common.hub import Notice
 from treadle.clock import SystemClock
 from treadle.events import Event
 
@@ -28,6 +28,7 @@ _FRESH = 0.05
 _MOST_IDS = 500
 _WATCH = ".watch"
 _EVENTS = ".events"
+_ROOM = ".room"
 _SOCKET = ".sock"
 _END = b"end"
 
@@ -45,6 +46,14 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decoder = msgspec.msgpack.Decoder(_Message)
+
+
+def decoded(data: bytes) -> _Message:
+    """A datagram. Of one that cannot be read, it may be of another version: look at everything."""
+    try:
+        return _decoder.decode(data)
+    except Exception:  # noqa: BLE001  any bytes may come, and the thread must go on listening
+        return _Message(notice=Notice(changed=None, stirred=True))
 
 
 class Peers:
@@ -87,16 +96,20 @@ class Peers:
         names = self._listing()
         if not names:
             return
-        watching = [name for name in names if name.endswith(_WATCH)]
-        whole = notice
-        if notice.changed is not None and len(notice.changed) > _MOST_IDS:
-            whole = msgspec.structs.replace(notice, changed=None)
-        bare = msgspec.structs.replace(notice, changed=())
+        changed, ended = notice.changed, notice.ended
+        if changed is None or len(changed) + len(ended) > _MOST_IDS:
+            changed, ended = None, ()
         for name in names:
             if not name.endswith(_SOCKET):
                 continue
-            wants = name.removesuffix(_SOCKET) + _WATCH in watching
-            message = whole if wants else bare
+            stem = name.removesuffix(_SOCKET)
+            watches = stem + _WATCH in names
+            message = msgspec.structs.replace(
+                notice,
+                changed=changed if watches else (),
+                ended=ended if watches else (),
+                freed=notice.freed if stem + _ROOM in names else {},
+            )
             if message != _NOTHING:
                 self._send(name, _Message(notice=message))
 
@@ -119,7 +132,7 @@ class Peers:
     def _bury(self, name: str) -> None:
         """Remove what a dead process left."""
         stem = name.removesuffix(_SOCKET)
-        for suffix in (_SOCKET, _WATCH, _EVENTS):
+        for suffix in (_SOCKET, _WATCH, _ROOM, _EVENTS):
             with contextlib.suppress(OSError):
                 (self._directory / (stem + suffix)).unlink()
 
@@ -140,25 +153,31 @@ class Peers:
 
     # ------------------------------------------------------------- listening
 
-    def listen(self, *, watch: bool = False, events: bool = False) -> None:
-        """Hear of others from now on; also of changes of jobs, or of events."""
+    @property
+    def hears(self) -> bool:
+        """Whether it hears of what others commit from now on."""
+        return self._thread is not None
+
+    def listen(self, *, watch: bool = False, room: bool = False, events: bool = False) -> None:
+        """Hear of others from now on; also of changes of jobs, of room, or of events."""
         with self._lock:
             if self._closed:
                 return
             if self._thread is None:
                 self._bind()
-            for wanted, suffix in ((watch, _WATCH), (events, _EVENTS)):
+            for wanted, suffix in ((watch, _WATCH), (room, _ROOM), (events, _EVENTS)):
                 if wanted and suffix not in self._marked:
                     self._marked.add(suffix)
                     self._mark(suffix)
 
-    def unwatch(self) -> None:
-        """Nobody here waits for changes of jobs any more."""
+    def unwatch(self, *, room: bool = False) -> None:
+        """Nobody here waits for changes of jobs, or for room, any more."""
+        suffix = _ROOM if room else _WATCH
         with self._lock:
-            if _WATCH in self._marked:
-                self._marked.discard(_WATCH)
+            if suffix in self._marked:
+                self._marked.discard(suffix)
                 with contextlib.suppress(OSError):
-                    (self._directory / (self._name + _WATCH)).unlink()
+                    (self._directory / (self._name + suffix)).unlink()
 
     def _mark(self, suffix: str) -> None:
         with contextlib.suppress(OSError):
@@ -193,11 +212,7 @@ class Peers:
             data = receiver.recv(1 << 18)
             if self._closed:
                 return
-            try:
-                message = _decoder.decode(data)
-            except msgspec.DecodeError:
-                # Of a version that says it in another way: look at everything.
-                message = _Message(notice=Notice(changed=None, stirred=True))
+            message = decoded(data)
             if message.notice is not None:
                 self._heard(message.notice)
             if message.events:

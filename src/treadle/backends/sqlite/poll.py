@@ -6,8 +6,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 
+from treadle.backends.common.hub import Notice
 from treadle.backends.sqlite.database import connect
-from treadle.backends.sqlite.wake import Notice
 from treadle.events import Event
 
 __all__ = ["Poll"]
@@ -33,13 +33,15 @@ class Poll:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    hears = False
+
     def tell(self, notice: Notice) -> None:
         """Others look by themselves."""
 
     def publish(self, events: Sequence[Event]) -> None:
         """Events stay in their process."""
 
-    def listen(self, *, watch: bool = False, events: bool = False) -> None:
+    def listen(self, *, watch: bool = False, room: bool = False, events: bool = False) -> None:
         """Look from now on."""
         with self._wake:
             if self._closed:
@@ -51,7 +53,7 @@ class Poll:
                 self._thread.start()
             self._wake.notify()
 
-    def unwatch(self) -> None:
+    def unwatch(self, *, room: bool = False) -> None:
         """The thread sees by itself that nobody waits."""
 
     def _look(self) -> None:

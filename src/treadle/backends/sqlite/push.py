@@ -6,58 +6,26 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from treadle.backends.common.names import ancestors, check_queue, covers
-from treadle.backends.common.pushing import repeated
-from treadle.backends.sqlite.ends import (
-    dependency_of,
-    fail_dependant,
-    place,
-    pushed_as,
-    remove,
-    tell,
-)
-from treadle.backends.sqlite.lines import key_full, key_line, leave, line_rank, set_key_slots
-from treadle.backends.sqlite.rows import (
-    Code,
-    Facts,
-    Flag,
-    Row,
-    encode,
-    flags_of,
-)
+from treadle.backends.common.ends import pushed_as
+from treadle.backends.common.jobrow import Code, Facts, Flag, JobRow, encode, flags_of
+from treadle.backends.common.lines import key_line, line_rank
+from treadle.backends.common.pushing import check_queues, instant, repeated
+from treadle.backends.sqlite.ends import dependency_of, fail_dependant, place, remove, tell
+from treadle.backends.sqlite.lines import key_full, leave, set_key_slots
 from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.backends.sqlite.unique import hold, look
-from treadle.records import (
-    In,
-    NewJob,
-    OnFailure,
-    Pushed,
-    PushStatus,
-    When,
-)
+from treadle.queuenames import ancestors, covers
+from treadle.records import NewJob, OnFailure, Pushed, PushStatus
 
-__all__ = ["instant", "move_due", "push"]
+__all__ = ["move_due", "push"]
 
 _CREATED = Pushed(PushStatus.CREATED)
 _FULL = Pushed(PushStatus.FULL)
-_checked: set[str] = set()
-_CHECKED_MOST = 10_000
-
-
-def instant(tx: Tx, when: When | None) -> float | None:
-    """A point in time by the clock of the store."""
-    if when is None:
-        return None
-    return tx.now + when.seconds if isinstance(when, In) else when.timestamp
 
 
 def push(tx: Tx, jobs: Sequence[NewJob], *, follow_ups: bool = False) -> list[Pushed]:
     """Add jobs, in order; follow-ups ignore bounds."""
-    for job in jobs:
-        if job.queue not in _checked:
-            _checked.add(check_queue(job.queue))
-            if len(_checked) > _CHECKED_MOST:
-                _checked.clear()
+    check_queues(jobs)
     return _Push(tx, jobs, follow_ups=follow_ups).carry_out()
 
 
@@ -118,7 +86,7 @@ class _Push:
             _record(self.tx, job.id, answer)
             return answer
         if answer.status is PushStatus.RESCHEDULED and holder is not None:
-            move_due(self.tx, holder, self.tx.spec(holder), instant(self.tx, job.due))
+            move_due(self.tx, holder, self.tx.spec(holder), instant(job.due, self.tx.now))
             _record(self.tx, job.id, answer)
             return answer
         if job.bound is not None and not self.follow_ups and self._bound_reached(job, holder):
@@ -146,7 +114,7 @@ class _Push:
                 self.open[name] += 1
         return answer
 
-    def _bound_reached(self, job: NewJob, holder: Row | None) -> bool:
+    def _bound_reached(self, job: NewJob, holder: JobRow | None) -> bool:
         assert job.bound is not None
         if job.queue not in self.open:
             self._insert()
@@ -155,7 +123,7 @@ class _Push:
         room = holder is not None and covers(job.queue, holder.queue)
         return self.open[job.queue] - room >= job.bound
 
-    def _remove(self, holder: Row) -> None:
+    def _remove(self, holder: JobRow) -> None:
         """Let a new job take the place of another."""
         remove(self.tx, holder)
         tell(self.tx)
@@ -187,7 +155,7 @@ class _Push:
 
 def _insert_one(tx: Tx, seq: int, job: NewJob) -> None:
     """Insert a job that may have to wait for a time, a key or other jobs."""
-    due, expires = instant(tx, job.due), instant(tx, job.expires)
+    due, expires = instant(job.due, tx.now), instant(job.expires, tx.now)
     line = None
     if job.key is not None:
         set_key_slots(tx, job)
@@ -249,7 +217,7 @@ def _record(tx: Tx, job_id: str, answer: Pushed) -> None:
     tx.run("bury", job_id, answer.status.value, answer.of, None, None, None, tx.now, until)
 
 
-def move_due(tx: Tx, row: Row, spec: NewJob, due: float | None) -> None:
+def move_due(tx: Tx, row: JobRow, spec: NewJob, due: float | None) -> None:
     """Give a job that neither runs nor has ended another time."""
     was = row.state
     row.due = due

@@ -7,35 +7,28 @@ from collections.abc import Sequence
 
 import msgspec
 
+from treadle.backends.common.jobrow import Code, Flag
+from treadle.backends.common.sessions import opened
 from treadle.backends.sqlite.advance import lose
-from treadle.backends.sqlite.rows import Code, Flag
 from treadle.backends.sqlite.tx import Tx
 from treadle.ports import Held
 from treadle.records import Renewal, Session, SessionInfo, Token
 
 __all__ = [
-    "PRESENCE",
     "close_session",
-    "decode_info",
     "extend",
     "open_session",
     "presence",
     "renew",
 ]
 
-PRESENCE = 30.0
-"""Seconds that a session is present after it was opened, before its first extend."""
-
-decode_info = msgspec.msgpack.Decoder(SessionInfo).decode
-
 
 def open_session(tx: Tx, info: SessionInfo) -> Session:
     """Make a foreman present."""
-    until = tx.now + PRESENCE
-    info = msgspec.structs.replace(info, opened=tx.now, until=until)
+    info = opened(info, tx.now)
     nonce = tx.settings.new_nonce()
-    tx.run("open_session", nonce, msgspec.msgpack.encode(info), until)
-    tx.memo.sessions[nonce] = until
+    tx.run("open_session", nonce, msgspec.msgpack.encode(info), info.until)
+    tx.memo.sessions[nonce] = info.until
     return Session(nonce=nonce, info=info)
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from treadle.backends.common.lapses import COUNTED
-from treadle.backends.common.names import check_queue
-from treadle.backends.sqlite.ends import finish, forget_attempt, record_attempt, tell
-from treadle.backends.sqlite.lines import free, wake_all
+from treadle.backends.common.attempts import end_attempt, is_held, refusal
+from treadle.backends.common.jobrow import Code, Flag, JobRow
+from treadle.backends.sqlite.ends import finish, give_back, tell
 from treadle.backends.sqlite.push import push
-from treadle.backends.sqlite.rows import Code, Flag, Row
 from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.ports import Settlement
-from treadle.records import Attempt, Cause, NewJob, Settled, Token
-from treadle.verdicts import Again, Cancelled, Done, Failed, Released
+from treadle.queuenames import check_queue
+from treadle.records import Settled
+from treadle.verdicts import Done
 
 __all__ = ["settle"]
 
@@ -74,8 +74,9 @@ def _succeed(tx: Tx, plain: dict[int, Settlement]) -> None:
         tx.count(Code.RUNNING, queue, -n)
         tx.count(Code.SUCCEEDED, queue, n)
     ids = [end.token.job_id for end in plain.values()]
-    tx.changed += ids
-    tx.then.append(lambda: tx.grants.drop(ids))
+    tx.ended += ids
+    # Not a closure over the transaction, which would hold itself and all that was claimed in it.
+    tx.then.append(partial(tx.grants.drop, ids))
 
 
 def _settle_one(tx: Tx, end: Settlement) -> Settled:
@@ -85,113 +86,19 @@ def _settle_one(tx: Tx, end: Settlement) -> Settled:
         gone = tx.one("gone", token.job_id, tx.now)
         known = gone is not None and (gone[3], gone[4]) == (token.fence, token.nonce)
         return Settled.ALREADY if known else Settled.UNKNOWN
-    if not _is_present(row, token):
-        ended = (row.ended_fence, row.ended_nonce) == (token.fence, token.nonce)
-        return Settled.ALREADY if ended else Settled.LOST
-    row.ended_fence, row.ended_nonce = token.fence, token.nonce
-    _End(tx, row, end).carry_out()
+    if not is_held(row, token):
+        return refusal(row, token)
+    _end(tx, row, end)
     tell(tx)
     if end.follow_ups and type(end.verdict) is Done:
         push(tx, end.follow_ups, follow_ups=True)
     return Settled.OK
 
 
-def _is_present(row: Row, token: Token) -> bool:
-    return row.state == Code.RUNNING and (row.fence, row.nonce) == (token.fence, token.nonce)
-
-
-class _End:
-    """The end of one attempt."""
-
-    def __init__(self, tx: Tx, row: Row, end: Settlement) -> None:
-        self.tx = tx
-        self.row = row
-        self.verdict = end.verdict
-        self.spec: NewJob = tx.spec(row)
-        self.facts = tx.facts(row)
-        if end.note is not None:
-            self.facts.note = end.note
-
-    def carry_out(self) -> None:
-        verdict = self.verdict
-        match verdict:
-            case Done():
-                self._reset()
-                self.facts.skipped = verdict.skipped
-                self._finish(Code.SUCCEEDED, verdict.result)
-            case Again():
-                self._again(verdict)
-            case Failed():
-                self._fail(verdict)
-            case Released():
-                self._release(verdict)
-            case Cancelled():
-                self._reset()
-                self.facts.fault = verdict.fault
-                self._finish(Code.CANCELLED)
-
-    def _fail(self, verdict: Failed) -> None:
-        self._reset()
-        self._remember(verdict.cause, verdict.fault)
-        if verdict.cause in COUNTED:
-            self.row.tries += 1
-        self.facts.cause, self.facts.fault = verdict.cause, verdict.fault
-        self._finish(Code.FAILED)
-
-    def _reset(self) -> None:
-        """Any verdict but a release ends a row of releases."""
-        self.facts.releases = 0
-        self.facts.aside_since = None
-        self.facts.reason = ""
-        self.row.expires = None
-
-    def _remember(self, cause: Cause, fault: Any) -> None:
-        row = self.row
-        attempt = Attempt(
-            number=row.attempt,
-            cause=cause,
-            started=row.started,
-            ended=self.tx.now,
-            holder=row.holder or "",
-            fault=fault,
-        )
-        record_attempt(self.tx, row, self.facts, attempt)
-
-    def _finish(self, state: int, result: bytes | None = None) -> None:
-        finish(self.tx, self.row, self.spec, state, self.facts, result=result)
-
-    def _again(self, verdict: Again) -> None:
-        self._reset()
-        self._remember(verdict.cause, verdict.fault)
-        if verdict.counts:
-            self.row.tries += 1
-        if self.row.flags & Flag.CANCEL:
-            self._finish(Code.CANCELLED)
-        else:
-            self._give_back(verdict.delay, suspect=False)
-
-    def _release(self, verdict: Released) -> None:
-        if verdict.reason:
-            self.facts.reason = verdict.reason
-            self.facts.releases += 1
-            if self.facts.aside_since is None:
-                self.facts.aside_since = self.tx.now
-        if self.row.flags & Flag.CANCEL:
-            self._finish(Code.CANCELLED)
-            return
-        self._give_back(verdict.delay, suspect=True)
-
-    def _give_back(self, delay: float, *, suspect: bool) -> None:
-        """Back to its old place, now or later; a suspect that was released stays one."""
-        tx, row = self.tx, self.row
-        lines = free(tx, row)
-        forget_attempt(row, suspect=suspect)
-        if delay > 0:
-            row.state, row.due = Code.SCHEDULED, tx.now + delay
-        else:
-            if not suspect:
-                row.due = tx.now
-            tx.make_ready(row)
-        tx.save_facts(row, self.facts)
-        tx.save(row, Code.RUNNING)
-        wake_all(tx, lines)
+def _end(tx: Tx, row: JobRow, end: Settlement) -> None:
+    facts = tx.facts(row)
+    final = end_attempt(row, facts, end, tx.now)
+    if final is None:
+        give_back(tx, row, facts)
+    else:
+        finish(tx, row, tx.spec(row), final.code, facts, result=final.result)

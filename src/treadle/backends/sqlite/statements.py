@@ -6,23 +6,30 @@ import re
 from functools import lru_cache
 from importlib import resources
 
-__all__ = ["Statements", "load", "prefix_of", "schema"]
+__all__ = ["Statements", "load", "placed", "prefix_of", "schema", "sizes"]
 
 _PACKAGE = "treadle.backends.sqlite"
 _FILES = ("push", "claim", "end", "advance", "find", "limits", "shared", "store")
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _TABLE = re.compile(r"\btreadle_(\w+)")
+_SAME = re.compile(r"/\*(\w+)\*/,")
 _ROWS = re.compile(r"/\*rows\*/\s*(\([^)]*\))")
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def prefix_of(namespace: str) -> str:
-    """The prefix of all tables of a namespace; SQLite does not tell ``A`` from ``a``."""
-    return re.sub("[A-Z]", lambda found: "^" + found[0].lower(), namespace)
+    """The prefix of all tables of a namespace, which no other namespace makes.
+
+    SQLite does not tell ``A`` from ``a``; and the table ``b_c`` of ``a`` is not the table ``c``
+    of ``a_b``.
+    """
+    apart = namespace.replace("_", "__")
+    return re.sub("[A-Z]", lambda found: "^" + found[0].lower(), apart)
 
 
-def _placed(text: str, namespace: str) -> str:
+def placed(text: str, namespace: str) -> str:
+    """A text with the names of a namespace."""
     prefix = prefix_of(namespace).replace('"', '""')
     return _TABLE.sub(lambda found: f'"{prefix}_{found[1]}"', text)
 
@@ -31,7 +38,18 @@ def schema(namespace: str) -> list[str]:
     """The statements that make the tables of a namespace."""
     text = resources.files(_PACKAGE).joinpath("schema.sql").read_text("utf-8")
     text = re.sub(r"--.*$", "", text, flags=re.MULTILINE)
-    return [part.strip() for part in _placed(text, namespace).split(";") if part.strip()]
+    return [part.strip() for part in placed(text, namespace).split(";") if part.strip()]
+
+
+@lru_cache(maxsize=4096)
+def sizes(count: int) -> tuple[int, ...]:
+    """``count`` in parts for each of which there is one prepared text."""
+    parts: list[int] = []
+    for size in _SIZES:
+        while count >= size:
+            parts.append(size)
+            count -= size
+    return tuple(parts)
 
 
 class Statements:
@@ -43,15 +61,6 @@ class Statements:
 
     def __getitem__(self, name: str) -> str:
         return self.texts[name]
-
-    def sizes(self, count: int) -> list[int]:
-        """``count`` in parts for each of which there is one prepared text."""
-        parts: list[int] = []
-        for size in _SIZES:
-            while count >= size:
-                parts.append(size)
-                count -= size
-        return parts
 
     def rows(self, name: str, count: int) -> str:
         """A statement whose ``/*rows*/ (?, ?)`` is repeated ``count`` times."""
@@ -72,5 +81,7 @@ def load(namespace: str) -> Statements:
         for name, body in zip(pieces[::2], pieces[1::2], strict=True):
             if name in texts:
                 raise ValueError(f"the statement {name!r} is there twice")
-            texts[name] = _placed(_COMMENT.sub("", body), namespace).strip().rstrip(";")
+            text = placed(_COMMENT.sub("", body), namespace).strip().rstrip(";")
+            # One that begins with another, which stands before it, and asks for more.
+            texts[name] = _SAME.sub(lambda found: texts[found[1]] + ",", text)
     return Statements(texts)

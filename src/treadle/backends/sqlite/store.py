@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
+from treadle.backends.common.hub import Hub, Notice
+from treadle.backends.common.settings import Settings
+from treadle.backends.common.subscribers import Subscribers
 from treadle.backends.sqlite.address import Address
 from treadle.backends.sqlite.claim import Answers
-from treadle.backends.sqlite.database import connect, translate
 from treadle.backends.sqlite.gate import gate_of
 from treadle.backends.sqlite.journal import Journal
 from treadle.backends.sqlite.peers import Peers, supported
 from treadle.backends.sqlite.poll import Poll
+from treadle.backends.sqlite.reader import Reader
 from treadle.backends.sqlite.statements import load
-from treadle.backends.sqlite.subscribe import Subscribers
-from treadle.backends.sqlite.tx import Reading, Settings, Tx
-from treadle.backends.sqlite.wake import Hub, Notice
+from treadle.backends.sqlite.tx import Reading, Tx
 from treadle.backends.sqlite.writer import Operation, Writer
 from treadle.clock import Clock, SystemClock
+from treadle.errors import BackendStalled
 from treadle.events import Event
 from treadle.ids import Ids
 
 __all__ = ["Store"]
 
 T = TypeVar("T")
+_FEW = 100
+"""Jobs that a step may be about which is carried out in the loop of who asks."""
+_ANY = 1 << 30
 _NEAR = 10.0
 """Seconds ahead of which other processes are told; they look by themselves that often."""
 
@@ -48,6 +53,8 @@ class Store:
         self.clock = clock
         self.sql = load(namespace)
         self.answers: Answers = {}
+        # Some jobs run at most once: their claims wait for the disk.
+        self.syncs = False
         self.hub = Hub(self._busy)
         self.subscribers = Subscribers()
         self.journal = Journal(address, namespace, self.sql, settings)
@@ -63,33 +70,53 @@ class Store:
             lambda waiting: gate_of(address.path + "-lock", real, waiting),
             clock=clock,
             patience=address.patience,
-            committed=self._committed,
+            committed=self.committed,
         )
-        self._readers = ThreadPoolExecutor(1, "treadle-sqlite-read")
-        self._reader: sqlite3.Connection | None = None
+        self._executor = ThreadPoolExecutor(1, "treadle-sqlite-read")
+        # For transactions of callers in event loops. Those that wait for their turn stand in line
+        # for one thread, and whose turn it is commits in another, which none of them can occupy.
+        self.turns = ThreadPoolExecutor(1, "treadle-sqlite-turns")
+        self.commits = ThreadPoolExecutor(1, "treadle-sqlite-commits")
+        self._looks = Reader(address.path, self.sql, clock)
+        self._glances = Reader(address.path, self.sql, clock, busy_ms=0)
         self._lock = threading.Lock()
         self._closed = False
 
     # ------------------------------------------------------------- writing
 
     async def write(
-        self, run: Callable[[Tx], T], *, durable: bool = True, frees: bool = False
+        self, run: Callable[[Tx], T], *, durable: bool = True, frees: bool = False, jobs: int = _ANY
     ) -> T:
-        """Carry out a step in the next transaction."""
-        operation = Operation(run, durable=durable, frees=frees)
+        """Carry out a step in the next transaction.
+
+        Args:
+            run: the step.
+            durable: it has to reach the disk before it is answered.
+            frees: it needs no lasting space.
+            jobs: how many it may be about; without bound by default.
+        """
+        syncs = durable and self.address.durability == "full"
+        operation = Operation(
+            run, durable=durable, frees=frees, brief=not syncs and jobs <= _FEW and not self.syncs
+        )
         self.writer.submit(operation)
         answer: T = await operation.future
         return answer
 
-    def _committed(self, tx: Tx) -> None:
+    def committed(self, tx: Tx) -> None:
         """Tell who waits what a transaction changed."""
+        self.syncs = self.syncs or tx.must_sync
         for step in tx.then:
             step()
-        if not (tx.ready or tx.changed or tx.stirred or tx.earliest is not None):
+        freed = {queue: -by for queue, by in tx.grown.items() if by < 0}
+        changed = tx.changed or tx.ended
+        if not (tx.ready or changed or freed or tx.stirred or tx.earliest is not None):
             return
         notice = Notice(
             ready=tuple(tx.ready),
             changed=tuple(tx.changed),
+            ended=tuple(tx.ended),
+            freed=freed,
             earliest=tx.earliest,
             stirred=tx.stirred,
         )
@@ -100,36 +127,46 @@ class Store:
 
     # ------------------------------------------------------------- reading
 
-    async def read(self, look: Callable[[Reading], T]) -> T:
-        """Look at the database in the reader's thread."""
-        import asyncio
+    async def glance(self, look: Callable[[Reading], T]) -> T:
+        """Look at the database with a single statement that takes microseconds; see ``read``."""
+        try:
+            return self._glances.look(look, single=True)
+        except BackendStalled:  # as below
+            return await self.read(look)
 
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._look, look)
+    async def read(self, look: Callable[[Reading], T], *, brief: bool = False) -> T:
+        """Look at the database in the reader's thread.
 
-    def _look(self, look: Callable[[Reading], Any]) -> Any:
-        with translate(self.address.path):
-            if self._reader is None:
-                self._reader = connect(self.address.path)
-                self._reader.execute("PRAGMA query_only = ON")
-            connection = self._reader
-            # One transaction, so that all statements see the same moment.
-            connection.execute("BEGIN")
+        Args:
+            look: what to look at.
+            brief: it takes microseconds however many jobs there are, so it is done here and now:
+                the way to another thread and back would take longer.
+        """
+        if brief:
             try:
-                return look(Reading(connection, self.sql, self.clock.now()))
-            finally:
-                connection.execute("ROLLBACK")
+                return self._glances.look(look)
+            except BackendStalled:  # the log is just being rebuilt: not to be waited for here
+                pass
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._looks.look, look)
+
+    def furnish(self) -> None:
+        """Make what a transaction of somebody else needs, who is inside the gate."""
+        self.journal.furnish()
+        self._glances.open()
 
     # ------------------------------------------------------------- waking
 
-    def _busy(self, queues: bool, jobs: bool) -> None:
-        if queues or jobs:
-            self.peers.listen(watch=jobs)
+    def _busy(self, queues: bool, jobs: bool, rooms: bool) -> None:
+        if queues or jobs or rooms:
+            self.peers.listen(watch=jobs, room=rooms)
 
     def _heard(self, notice: Notice) -> None:
         self.hub.tell(notice)
-        if notice.changed and not self.hub.watching:
+        if (notice.changed or notice.ended) and not self.hub.watching:
             self.peers.unwatch()
+        if notice.freed and not self.hub.short_of_room:
+            self.peers.unwatch(room=True)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Tell the subscribers of this process and of others."""
@@ -146,11 +183,13 @@ class Store:
             self._closed = True
         self.hub.wake_loop(None)
         self.subscribers.close(None)
-        self.peers.close()
-        self._readers.shutdown()
-        if self._reader is not None:
-            self._reader.close()
+        # First, because it tells others of its last commit after it has answered.
         self.writer.close()
+        self.peers.close()
+        for executor in (self._executor, self.turns, self.commits):
+            executor.shutdown()
+        self._looks.close()
+        self._glances.close()
 
     def abandon(self) -> None:
         """Forget it in a forked child.
@@ -160,7 +199,8 @@ class Store:
         """
         import ctypes
 
-        for connection in (self._reader, self.journal.opened and self.journal.connection):
-            if connection:
+        journal = self.journal.connection if self.journal.opened else None
+        for connection in (self._looks.connection, self._glances.connection, journal):
+            if connection is not None:
                 # Never finalised, not even when the interpreter ends.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from treadle.backends.sqlite.lines import (
-    free_owner,
-    hold_line,
-    rate_state,
-    save_rate,
-    take,
-    wake_all,
-)
+from treadle.backends.common.holds import holds_of
+from treadle.backends.common.lines import hold_line
+from treadle.backends.common.tickets import AHEAD_MOST, TURN, asked_lines, kept_until, turn_delay
+from treadle.backends.sqlite.lines import free_owner, rate_state, save_rate, take, wake_all
 from treadle.backends.sqlite.tx import Tx
 from treadle.policies import rates
 from treadle.ports import Granted, Permit, Ticket, Wait
-from treadle.records import Ask, Hold, Spend
+from treadle.records import Ask, Spend
 
 __all__ = [
     "acquire",
@@ -29,14 +25,6 @@ __all__ = [
     "sweep_tickets",
 ]
 
-_TURN = 0.05
-"""Seconds after which a request asks again, for each place that it is from the head."""
-_TURN_MAX = 1.0
-_PATIENCE = 5.0
-"""Seconds for which a ticket is kept at the least when nobody asks with it."""
-
-_decode_asks = msgspec.msgpack.Decoder(tuple[Ask, ...]).decode
-
 
 def acquire(
     tx: Tx, asks: Sequence[Ask], who: str, ticket: Ticket | None, lease: float
@@ -45,10 +33,10 @@ def acquire(
     sweep_permits(tx)
     sweep_tickets(tx)
     mine = None if ticket is None else tx.one("ticket", ticket.id)
-    lines = sorted({_line(ask) for ask in asks})
+    lines = asked_lines(asks)
     ahead = _ahead(tx, lines, None if mine is None else mine[0])
     if ahead:
-        delay = min(_TURN_MAX, _TURN * ahead)
+        delay = turn_delay(ahead)
     else:
         delay = _slots_delay(tx, asks) or _rates_delay(tx, asks)
     if delay > 0:
@@ -58,28 +46,17 @@ def acquire(
     return Granted(permit=_grant(tx, tuple(asks), who, lease))
 
 
-def _line(ask: Ask) -> str:
-    return hold_line(ask.key) if isinstance(ask, Hold) else f"rate:{ask.key}"
-
-
 def _ahead(tx: Tx, lines: Sequence[str], seq: int | None) -> int:
     """How many stand before this request in the longest of its lines; no more than matter."""
     before = 1 << 62 if seq is None else seq
-    most = int(_TURN_MAX / _TURN)
-    return max((tx.one("tickets_ahead", line, before, most)[0] for line in lines), default=0)
+    return max((tx.one("tickets_ahead", line, before, AHEAD_MOST)[0] for line in lines), default=0)
 
 
 def _slots_delay(tx: Tx, asks: Sequence[Ask]) -> float:
-    wanted: dict[str, int] = {}
-    slots: dict[str, int] = {}
-    for ask in asks:
-        if isinstance(ask, Hold):
-            slots[ask.key] = ask.slots
-            wanted[ask.key] = min(ask.slots, wanted.get(ask.key, 0) + ask.units)
-    for key, units in wanted.items():
-        found = tx.one("limit", hold_line(key))
-        if found is not None and found[1] + units > slots[key]:
-            return _TURN
+    for hold in holds_of(asks):
+        found = tx.one("limit", hold_line(hold.key))
+        if found is not None and found[1] + hold.units > hold.slots:
+            return TURN
     return 0.0
 
 
@@ -104,7 +81,7 @@ def _queue_up(
     mine: tuple[int, float] | None,
     delay: float,
 ) -> Wait:
-    until = tx.now + max(_PATIENCE, 2 * delay)
+    until = kept_until(tx.now, delay)
     if mine is not None and ticket is not None:
         tx.run("renew_ticket", until, mine[0])
         return Wait(delay=delay, ticket=ticket)
@@ -117,10 +94,10 @@ def _queue_up(
 
 def _grant(tx: Tx, asks: tuple[Ask, ...], who: str, lease: float) -> Permit:
     permit = tx.settings.new_id()
+    for hold in holds_of(asks):
+        take(tx, permit, hold_line(hold.key), hold.slots, hold.units)
     for ask in asks:
-        if isinstance(ask, Hold):
-            take(tx, permit, hold_line(ask.key), ask.slots, min(ask.units, ask.slots))
-        else:
+        if isinstance(ask, Spend):
             _, state = rates.reserve(rate_state(tx, ask.key), tx.now, ask)
             save_rate(tx, ask, state)
     encoded = msgspec.msgpack.encode(asks)

@@ -6,45 +6,22 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
-from treadle.backends.common.names import ALL
+from treadle.backends.common.damage import facts_of, spec_of
+from treadle.backends.common.jobrow import FINAL_CODE, OPEN_CODE, Code, Facts, Flag, JobRow, encode
+from treadle.backends.common.rules import Rules, Table, read_rules
+from treadle.backends.common.settings import Settings
 from treadle.backends.sqlite.grants import Grants
-from treadle.backends.sqlite.rows import (
-    FINAL_CODE,
-    Code,
-    Facts,
-    Flag,
-    Row,
-    decode_facts,
-    decode_spec,
-    encode,
-    ready,
-)
-from treadle.backends.sqlite.rules import Rules, Table, read_rules
-from treadle.backends.sqlite.statements import Statements
+from treadle.backends.sqlite.statements import Statements, sizes
+from treadle.queuenames import ALL
 from treadle.records import NewJob
 
-__all__ = ["Memo", "Reading", "Settings", "Surprise", "Tx"]
+__all__ = ["Memo", "Reading", "Surprise", "Tx"]
 
 _BLOCKING = frozenset({Code.QUEUED, Code.SUSPECT, Code.RUNNING})
 
 
 class Surprise(Exception):
     """Something is not as it nearly always is: the step is to be done again, carefully."""
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the constructor of a backend fixes."""
-
-    # Failed jobs kept in the namespace.
-    max_failed: int = 10_000
-    # Seconds a tombstone is kept.
-    request_ttl: float = 600.0
-    # Makes ids for permits and tickets.
-    new_id: Callable[[], str]
-    # Makes nonces for sessions.
-    new_nonce: Callable[[], int]
 
 
 class Memo:
@@ -92,25 +69,31 @@ class Reading:
         """The first row of a named statement, or ``None``."""
         return self.execute(self.sql[name], values).fetchone()
 
-    def row(self, job_id: str) -> Row | None:
+    def row(self, job_id: str) -> JobRow | None:
         """The job of an id."""
         found = self.one("row_by_id", job_id)
-        return None if found is None else Row(*found)
+        return None if found is None else JobRow(*found)
 
-    def row_at(self, seq: int) -> Row | None:
+    def row_at(self, seq: int) -> JobRow | None:
         """The job of a number."""
         found = self.one("row_by_seq", seq)
-        return None if found is None else Row(*found)
+        return None if found is None else JobRow(*found)
 
-    def spec(self, row: Row) -> NewJob:
+    def spec(self, row: JobRow) -> NewJob:
         """What was pushed."""
-        return decode_spec(self.one("body", row.seq)[0])
+        return spec_of(row, self.body(row))
 
-    def facts(self, row: Row) -> Facts:
+    def body(self, row: JobRow) -> Any:
+        """What was pushed, as it is stored."""
+        found = self.one("body", row.seq)
+        return None if found is None else found[0]
+
+    def facts(self, row: JobRow) -> Facts:
         """What is true of few jobs; empty for most."""
         if not row.flags & Flag.FACTS:
             return Facts()
-        return decode_facts(self.one("facts", row.seq)[0])
+        found = self.one("facts", row.seq)
+        return facts_of(row.state, None if found is None else found[0])
 
     def total(self, queue: str, codes: Iterable[int]) -> int:
         """Jobs of the queue and its subqueues in the given states."""
@@ -123,8 +106,8 @@ class Tx(Reading):
     """A transaction that is being written.
 
     ``ready`` collects queues that got something to claim, ``changed`` the ids of jobs that
-    changed, ``stirred`` that a rule did, ``earliest`` when
-    something will be due; ``must_sync`` asks for a sync of the disk where the
+    changed, ``ended`` of those that are final now or gone, ``stirred`` that a rule did,
+    ``earliest`` when something will be due; ``must_sync`` asks for a sync of the disk where the
     operation has none, ``then`` what is to be done in this process once it is committed.
     """
 
@@ -136,8 +119,11 @@ class Tx(Reading):
         "careful",
         "changed",
         "earliest",
+        "ended",
         "grants",
+        "grown",
         "memo",
+        "moved",
         "must_sync",
         "ready",
         "settings",
@@ -155,12 +141,17 @@ class Tx(Reading):
         self.memo = memo
         self.ready: set[str] = set()
         self.changed: list[str] = []
+        self.ended: list[str] = []
         self.then: list[Callable[[], object]] = []
         # A shortcut has failed before; take none.
         self.careful = False
         self.must_sync = False
         self.stirred = False
         self.earliest: float | None = None
+        # What time has moved on, named as the failpoints name it.
+        self.moved: tuple[str, ...] = ()
+        # By how many jobs that are not final a queue has become longer.
+        self.grown: dict[str, int] = {}
         self._counts: dict[tuple[int, str], int] = {}
         self._failures: dict[str, int] = {}
         self._numbered = False
@@ -174,13 +165,13 @@ class Tx(Reading):
             How many rows it changed.
         """
         at = changed = 0
-        for size in self.sql.sizes(len(values) // width):
+        for size in sizes(len(values) // width):
             done = self.execute(self.sql.rows(name, size), values[at : at + size * width])
             changed += done.rowcount
             at += size * width
         return changed
 
-    def save_facts(self, row: Row, facts: Facts) -> None:
+    def save_facts(self, row: JobRow, facts: Facts) -> None:
         """Keep the facts; the flag is kept with the next :meth:`save`."""
         if facts == Facts():
             if row.flags & Flag.FACTS:
@@ -190,7 +181,7 @@ class Tx(Reading):
         self.run("save_facts", row.seq, encode(facts))
         row.flags |= Flag.FACTS
 
-    def save(self, row: Row, was: int) -> None:
+    def save(self, row: JobRow, was: int) -> None:
         """Write a changed row; ``was`` is the state in which it was read."""
         row.version += 1
         state = row.state
@@ -206,7 +197,7 @@ class Tx(Reading):
             *(row.keep_until, row.ended_fence, row.ended_nonce, row.holder, row.line),
             *(row.line_rank, row.line_units, row.key, 1 if blocks else 0, row.failed_task, row.seq),
         )
-        self.changed.append(row.id)
+        (self.ended if state in FINAL_CODE else self.changed).append(row.id)
         if state == Code.SCHEDULED:
             self.awaits(row.due)
         elif state < Code.RUNNING:
@@ -219,11 +210,6 @@ class Tx(Reading):
         """How many rows this connection has changed so far; to see whether a step did."""
         return self._connection.total_changes
 
-    def make_ready(self, row: Row) -> None:
-        """Set the state of a job that can be claimed from now on."""
-        row.state = ready(row)
-        row.line = row.line_rank = row.line_units = None
-
     def awaits(self, at: float | None) -> None:
         """Something will happen at an instant; those who wait may have to look then."""
         if at is not None and (self.earliest is None or at < self.earliest):
@@ -235,6 +221,8 @@ class Tx(Reading):
         """Remember a change of how many jobs of a queue are in a state."""
         counts = self._counts
         counts[state, queue] = counts.get((state, queue), 0) + change
+        if state not in FINAL_CODE:
+            self.grown[queue] = self.grown.get(queue, 0) + change
         if change > 0:
             if state in (Code.QUEUED, Code.SUSPECT):
                 self.ready.add(queue)
@@ -256,7 +244,7 @@ class Tx(Reading):
             deltas = [(*key, n) for key, n in self._counts.items() if n]
             self._counts.clear()
             at = 0
-            for size in self.sql.sizes(len(deltas)):
+            for size in sizes(len(deltas)):
                 flat = [value for delta in deltas[at : at + size] for value in delta]
                 left = self.execute(self.sql.rows("count", size), flat).fetchall()
                 for state, queue, n in left:
@@ -298,4 +286,4 @@ class Tx(Reading):
     def open_jobs(self, queue: str) -> int:
         """Jobs of the queue and its subqueues that are not final."""
         self.flush()
-        return self.total(queue, [code for code in range(8) if code not in FINAL_CODE])
+        return self.total(queue, OPEN_CODE)

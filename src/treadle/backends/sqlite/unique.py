@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from treadle.backends.common.jobrow import FINAL_CODE, JobRow, state_of
 from treadle.backends.common.pushing import conflict
-from treadle.backends.sqlite.rows import FINAL_CODE, Row, state_of
 from treadle.backends.sqlite.tx import Tx
 from treadle.records import NewJob, Pushed, PushStatus, Scope, Unique
 
@@ -12,7 +12,7 @@ __all__ = ["hold", "holder_of", "look"]
 _CREATED = Pushed(PushStatus.CREATED)
 
 
-def look(tx: Tx, job: NewJob, *, skip: bool) -> tuple[Pushed, Row | None]:
+def look(tx: Tx, job: NewJob, *, skip: bool) -> tuple[Pushed, JobRow | None]:
     """The answer that the unique key of a new job asks for, and its holder; changes nothing.
 
     Args:
@@ -30,7 +30,7 @@ def look(tx: Tx, job: NewJob, *, skip: bool) -> tuple[Pushed, Row | None]:
     return Pushed(conflict(unique, state_of(row.state)), holder), row
 
 
-def holder_of(tx: Tx, unique: Unique, job_id: str) -> tuple[str, Row | None] | None:
+def holder_of(tx: Tx, unique: Unique, job_id: str) -> tuple[str, JobRow | None] | None:
     """Another job that holds a key; it may no longer be there."""
     found = tx.one("unique_holder", unique.key)
     if found is None or found[0] == job_id:

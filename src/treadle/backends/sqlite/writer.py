@@ -14,14 +14,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from treadle.backends.sqlite.gate import Gate
+from treadle.backends.sqlite.gate import Gate, stalled
 from treadle.backends.sqlite.journal import Journal
 from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.clock import Clock, SystemClock
-from treadle.errors import BackendFull, BackendStalled, NotOpen, TreadleError
+from treadle.errors import BackendFull, NotOpen, SchemaMismatch, TreadleError
+from treadle.failpoints import failpoint
 
 __all__ = ["Operation", "Writer"]
 
+_STALL = 1.0
+"""Seconds in which nobody could write, from which on that is made good to those who hold leases."""
 _GROUP = 64
 """Operations in one transaction at the most, so that the other processes have their turn."""
 
@@ -33,16 +36,20 @@ class Operation:
         run: carries it out.
         durable: a commit of it must reach the disk before it is answered.
         frees: it needs no lasting space, so it is carried out on a full disk too.
+        brief: it takes microseconds and waits for no disk.
     """
 
-    __slots__ = ("answer", "durable", "error", "frees", "future", "loop", "run", "since")
+    __slots__ = ("answer", "brief", "durable", "error", "frees", "future", "loop", "run", "since")
 
-    def __init__(self, run: Callable[[Tx], Any], *, durable: bool, frees: bool) -> None:
+    def __init__(
+        self, run: Callable[[Tx], Any], *, durable: bool, frees: bool, brief: bool = False
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.run = run
         self.durable = durable
         self.frees = frees
+        self.brief = brief
         self.since = 0.0
         self.answer: Any = None
         self.error: BaseException | None = None
@@ -58,7 +65,10 @@ class Operation:
 
 
 class Writer:
-    """The only thread of this process that writes to the database.
+    """Writes to the database, for one operation or group of them at a time.
+
+    A thread does it; a brief operation that comes when nobody writes is carried out by who asks
+    for it, because the way to the thread and back would take longer than the operation.
 
     Args:
         journal: the connection.
@@ -89,6 +99,10 @@ class Writer:
         # Of its own, because a notice meant for the writer must not reach the watch instead.
         self._watch_wake = threading.Condition(lock)
         self._closing = False
+        # Held by who writes, in this process.
+        self._turn_lock = threading.Lock()
+        # A brief operation has met what only the thread may do.
+        self._must_tidy = False
         self._real = SystemClock()
         self._watch: threading.Thread | None = None
         self._thread = threading.Thread(target=self._work, name="treadle-sqlite", daemon=True)
@@ -98,12 +112,29 @@ class Writer:
 
     def submit(self, operation: Operation) -> None:
         """Have a step carried out."""
+        if operation.brief and not self._asked and self._carried_out_here(operation):
+            return
         operation.since = self._real.monotonic()
         with self._wake:
             if self._closing:
                 raise NotOpen(f"the backend of {self._journal.path!r} is closed")
             self._asked.append(operation)
             self._wake.notify()
+
+    def _carried_out_here(self, operation: Operation) -> bool:
+        """Carry it out in this thread, unless somebody writes, here or in another process."""
+        if self._closing or not self._turn_lock.acquire(blocking=False):
+            return False
+        try:
+            gate = self._gate
+            # What waits in line goes first, and a long log is written back before it gets longer.
+            waits = self._asked or self._must_tidy
+            if gate is None or waits or not self._journal.ready or not gate.enter_at_once():
+                return False
+            self._carry_out([operation])
+        finally:
+            self._turn_lock.release()
+        return True
 
     def close(self) -> None:
         """Carry out what was asked, then end; at the latest after the patience."""
@@ -120,33 +151,59 @@ class Writer:
     def _work(self) -> None:
         while True:
             with self._wake:
-                while not self._asked and not self._closing:
+                while not (self._asked or self._must_tidy or self._closing):
                     self._wake.wait()
-                if not self._asked:
+                if self._closing and not self._asked:
                     break
-            self._turn()
-        self._end()
+            with self._turn_lock:
+                self._turn()
+        with self._turn_lock:
+            self._end()
 
     def _turn(self) -> None:
         """Carry out what is asked when the gate opens; it may have been given up till then."""
         try:
-            self._enter()
+            waited = self._enter()
         except (OSError, TreadleError) as error:
             refused = self._take()
             _fail(refused, self._journal.meaning(error))
             _answer(refused)
             return
-        group: list[Operation] = []
+        self._carry_out(self._take(), waited)
+
+    def _carry_out(self, group: list[Operation], waited: float = 0.0) -> None:
+        """Carry out operations inside the gate, leave it, and tell what came of them."""
+        here = threading.current_thread() is self._thread
+        done: Tx | None = None
         try:
-            group = self._take()
-            if group:
+            if group or waited >= _STALL:
                 self._journal.open()
-                self._commit(group)
+            # Also when all that was asked has been given up: who comes next would not know of it.
+            if waited >= _STALL:
+                self._journal.spare(self._clock.now(), waited)
+            if group:
+                done = self._commit(group)
+            if here:
+                self._must_tidy = False
+                self._journal.tidy()
         except Exception as error:  # noqa: BLE001  whatever it is, who waits has to be told
             _fail(group, self._journal.meaning(error))
         finally:
             self._leave()
-        _answer(group)
+        # Who asked hears of it before those who only wait for what it changed.
+        if here:
+            _answer(group)
+        else:
+            _tell(group)
+            self._leave_tidying_to_the_thread()
+        if done is not None:
+            self._committed(done)
+
+    def _leave_tidying_to_the_thread(self) -> None:
+        if self._journal.must_tidy:
+            with self._wake:
+                self._must_tidy = True
+                self._wake.notify()
 
     def _end(self) -> None:
         if self._gate is None:
@@ -159,12 +216,12 @@ class Writer:
                 self._leave()
         self._gate.close()
 
-    def _enter(self) -> None:
+    def _enter(self) -> float:
         if self._gate is None:
             # Before there is any file beside it.
             self._journal.prepare()
             self._gate = self._make_gate(self._gate_is_shut)
-        self._gate.enter()
+        return self._gate.enter()
 
     def _leave(self) -> None:
         assert self._gate is not None
@@ -176,7 +233,7 @@ class Writer:
 
     # ------------------------------------------------------------- one transaction
 
-    def _commit(self, group: list[Operation]) -> None:
+    def _commit(self, group: list[Operation]) -> Tx | None:
         """Carry out operations in one transaction, without those that cannot be."""
         careful = False
         while group:
@@ -186,14 +243,15 @@ class Writer:
                 _refuse(group, self._journal.path)
             group = [operation for operation in group if operation.error is None]
             if not group:
-                return
+                return None
             try:
                 tx = self._journal.begin(durable=any(one.durable for one in group))
                 tx.careful = careful
                 if self._run(tx, group):
                     self._journal.commit(tx)
-                    self._committed(tx)
-                    return
+                    _pass("sent_no_reply", tx)
+                    _pass("after_reply", tx)
+                    return tx
                 self._journal.roll_back()
             except Surprise:
                 self._journal.roll_back()
@@ -205,6 +263,7 @@ class Writer:
             except BaseException:
                 self._journal.roll_back()
                 raise
+        return None
 
     def _run(self, tx: Tx, group: Sequence[Operation]) -> bool:
         """Carry out each; False when one failed that had changed something."""
@@ -213,13 +272,27 @@ class Writer:
             before = tx.changed_rows()
             try:
                 operation.answer = operation.run(tx)
-            except (sqlite3.Error, Surprise):
+            except sqlite3.Error:
                 raise
+            except Surprise:
+                if not tx.careful:
+                    raise
+                # Looked at closely it is no better, so to try again would never end.
+                operation.error = self._contradiction()
+                return False
             except Exception as error:  # noqa: BLE001  the others go on without it
                 operation.error = error
                 if tx.changed_rows() != before or not isinstance(error, TreadleError):
                     return False
         return True
+
+    def _contradiction(self) -> SchemaMismatch:
+        path = self._journal.path
+        return SchemaMismatch(
+            f"{path!r} is damaged: what is asked for is there and cannot be found. Restore a copy, "
+            "or salvage it with 'sqlite3 FILE .recover'.",
+            backend=path,
+        )
 
     # ------------------------------------------------------------- waiting too long
 
@@ -246,7 +319,7 @@ class Writer:
                 self._watch_wake.wait(max(0.01, min(1.0, self._patience - waited)))
                 late = self._late()
             if late:
-                _fail(late, self._stalled())
+                _fail(late, stalled(self._journal.path, self._gate.holder(), self._patience))
                 _answer(late)
             if self._closing and self._gate.waited() >= self._patience:
                 return
@@ -261,15 +334,11 @@ class Writer:
             self._asked.remove(operation)
         return late
 
-    def _stalled(self) -> BackendStalled:
-        assert self._gate is not None
-        pid = self._gate.holder()
-        return BackendStalled(
-            f"process {pid} has held {self._journal.path!r} for {self._patience:g} s and does not "
-            "go on. It may be stopped or hang: continue or end it.",
-            backend=self._journal.path,
-            pid=pid,
-        )
+
+def _pass(step: str, tx: Tx) -> None:
+    """The failpoints of what time has moved on: committed, and told to those who wait."""
+    for moved in tx.moved:
+        failpoint(f"{moved}.{step}")
 
 
 def _refuse(group: Sequence[Operation], path: str) -> None:

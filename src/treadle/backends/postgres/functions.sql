@@ -1,0 +1,63 @@
+-- What several functions use.
+
+-- Adds to the numbers of jobs, in a slot of this connection. Deltas that come to zero are left out.
+CREATE OR REPLACE FUNCTION treadle_add(states smallint[], queues text[], ns bigint[])
+RETURNS void LANGUAGE sql AS $$
+  INSERT INTO treadle_count AS c (state, queue, slot, n)
+  SELECT state, queue, pg_backend_pid(), sum(n) FROM unnest(states, queues, ns)
+    AS u (state, queue, n)
+  GROUP BY state, queue HAVING sum(n) <> 0 ORDER BY state, queue
+  ON CONFLICT (state, queue, slot) DO UPDATE SET n = c.n + excluded.n
+$$;
+
+-- Removes jobs that were kept long enough and of which nothing more is known than how they ended.
+CREATE OR REPLACE FUNCTION treadle_sweep_done(now float8, forget float8, most int)
+RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+  swept int;
+  states smallint[];
+  queues text[];
+  ns bigint[];
+BEGIN
+  WITH old AS MATERIALIZED (
+    SELECT d.ctid AS tid, d.id FROM treadle_done d
+    WHERE d.keep_until IS NOT NULL AND d.keep_until <= now AND d.facts IS NULL
+    ORDER BY d.keep_until LIMIT most FOR UPDATE SKIP LOCKED
+  ), both_locked AS MATERIALIZED (
+    SELECT o.tid, i.tid AS id_tid FROM old o, LATERAL (
+      SELECT i.ctid AS tid FROM treadle_id i WHERE i.id = o.id FOR UPDATE SKIP LOCKED) AS i
+  ), dead AS (
+    DELETE FROM treadle_done d WHERE d.ctid = ANY (ARRAY(SELECT tid FROM both_locked))
+    RETURNING d.id, d.state, d.queue, d.ended_fence, d.ended_nonce
+  ), buried AS (
+    UPDATE treadle_id i SET seq = NULL, spec = NULL, pushed = 'created', state = dead.state,
+      fence = dead.ended_fence, nonce = dead.ended_nonce, at = now,
+      until = forget
+    FROM dead WHERE i.ctid = ANY (ARRAY(SELECT id_tid FROM both_locked)) AND i.id = dead.id
+  ), counted AS (
+    SELECT state, queue, -count(*) AS n FROM dead GROUP BY state, queue
+  )
+  SELECT coalesce(-sum(n), 0), array_agg(state), array_agg(queue), array_agg(n)
+  INTO swept, states, queues, ns FROM counted;
+  IF swept > 0 THEN
+    PERFORM treadle_add(states, queues, ns);
+  END IF;
+  RETURN swept;
+END $$;
+
+-- Puts the slots of the numbers together, but for those that somebody is counting in.
+CREATE OR REPLACE FUNCTION treadle_fold()
+RETURNS void LANGUAGE sql AS $$
+  WITH old AS (
+    DELETE FROM treadle_count WHERE (state, queue, slot) IN (
+      SELECT state, queue, slot FROM treadle_count WHERE slot <> 0
+      ORDER BY state, queue, slot LIMIT 1000 FOR UPDATE SKIP LOCKED)
+    RETURNING state, queue, n
+  )
+  INSERT INTO treadle_count AS c (state, queue, slot, n)
+  SELECT state, queue, 0, sum(n) FROM old GROUP BY state, queue HAVING sum(n) <> 0
+  ORDER BY state, queue
+  ON CONFLICT (state, queue, slot) DO UPDATE SET n = c.n + excluded.n;
+  DELETE FROM treadle_count WHERE (state, queue, slot) IN (
+    SELECT state, queue, slot FROM treadle_count WHERE slot = 0 AND n = 0 FOR UPDATE SKIP LOCKED)
+$$;

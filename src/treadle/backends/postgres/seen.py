@@ -1,0 +1,97 @@
+"""Up to when lapsed leases have been seen, and where the next claim may begin.
+
+The index of a queue keeps what was claimed, and that of the leases what was settled, until they are
+vacuumed, which somebody's long transaction may put off for hours. To begin at the head of an index
+takes longer the more of that is there, so most looks begin where the last one ended, and one now
+and then at the head.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import msgspec
+
+from treadle.clock import Clock
+
+__all__ = ["Near", "Nearby", "Seen"]
+
+_EVERY = 5.0
+"""Seconds after which all leases are looked at again."""
+_SLACK = 2.0
+"""Seconds by which a commit may be later than what it wrote says."""
+_SHORT = 0.1
+"""Seconds after which a claim begins at the head again: for so long a job may be passed over by
+those behind it."""
+_CHEAP = 1000
+"""Microseconds that a look from the head may take before the next ones are spared it."""
+
+
+class Seen:
+    """The instant before which no lease has lapsed unseen.
+
+    Args:
+        clock: says when to look at all of them again.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._all = -inf
+        self._until = -inf
+
+    def since(self) -> float:
+        """The instant; minus infinity when all are to be looked at."""
+        return -inf if self._clock.monotonic() - self._all > _EVERY else self._until
+
+    def saw(self, now: float) -> None:
+        """Nothing had lapsed by now."""
+        if self.since() == -inf:
+            self._all = self._clock.monotonic()
+        self._until = now - _SLACK
+
+
+class Near(msgspec.Struct, frozen=True):
+    """The only queue that had jobs, and up to where it has been served."""
+
+    queue: str | None = None
+    rank: int | None = None
+    seq: int | None = None
+
+
+_NOWHERE = Near()
+
+
+class Nearby:
+    """Where a claim of certain names may begin.
+
+    Args:
+        clock: says for how long.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._names: object = None
+        self._near = _NOWHERE
+        self._head = -inf
+        self._spared = False
+
+    def of(self, names: object) -> Near:
+        """Where it may begin; nowhere for the head."""
+        if names != self._names or self._clock.monotonic() - self._head > _SHORT:
+            return _NOWHERE
+        return self._near
+
+    def went(self, names: object, asked: Near, near: Near, cost: int) -> None:
+        """How a claim went.
+
+        Args:
+            names: what it asked for.
+            asked: where it was to begin.
+            near: where it ended.
+            cost: microseconds that it took to look from the head, if it did.
+        """
+        if asked.queue is None or near.queue is None:
+            self._names = names
+            self._head = self._clock.monotonic()
+            self._spared = cost > _CHEAP
+        self._near = near if self._spared else _NOWHERE

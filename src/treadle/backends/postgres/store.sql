@@ -1,0 +1,67 @@
+-- Statements that every step uses.
+
+-- Steps that are not plain take turns. The lock ends with the transaction, so it is safe behind a
+-- pooler, and the time is read after it was taken.
+-- name: begin
+SELECT pg_advisory_xact_lock($1::bigint),
+  set_config('synchronous_commit', CASE WHEN $3::boolean THEN current_setting('synchronous_commit')
+    ELSE 'off' END, true),
+  coalesce($2::float8, extract(epoch FROM clock_timestamp())::float8) AS now;
+
+-- name: sync
+SELECT set_config('synchronous_commit', reset_val, true) FROM pg_settings
+WHERE name = 'synchronous_commit';
+
+-- name: now
+SELECT coalesce($1::float8, extract(epoch FROM clock_timestamp())::float8) AS now;
+
+-- Sorted, because others count too.
+-- name: count
+SELECT treadle_add($1::smallint[], $2::text[], $3::bigint[]);
+
+-- name: count_failures
+INSERT INTO treadle_failure (task, n)
+SELECT task, n FROM unnest($1::text[], $2::bigint[]) AS u (task, n) ORDER BY task
+ON CONFLICT (task) DO UPDATE SET n = treadle_failure.n + excluded.n;
+
+-- name: uncount_failures
+DELETE FROM treadle_failure WHERE task = ANY($1::text[]) AND n = 0;
+
+-- name: numbers
+SELECT array_agg(nextval('treadle_seq')) FROM generate_series(1, $1::int);
+
+-- name: rules
+SELECT key, value, until FROM treadle_cell WHERE key >= 'queue:' AND key < 'queue;';
+
+-- name: gone
+SELECT pushed, of, state, fence, nonce, at FROM treadle_id
+WHERE id = $1 AND seq IS NULL AND until > $2;
+
+-- name: total
+SELECT coalesce(sum(n), 0)::bigint FROM treadle_count
+WHERE state = ANY($1::smallint[]) AND (queue = $2 OR (queue > $3 AND queue < $4));
+
+-- name: total_of_all
+SELECT coalesce(sum(n), 0)::bigint FROM treadle_count
+WHERE state = ANY($1::smallint[]) AND queue > '';
+
+-- name: all_jobs
+SELECT coalesce(sum(n), 0)::bigint FROM treadle_count WHERE queue > '';
+
+-- name: notify
+SELECT pg_notify($1, $2);
+
+-- name: meta
+SELECT key, value FROM treadle_meta;
+
+-- name: server
+SELECT current_setting('server_version') AS version,
+  current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync,
+  pg_total_relation_size('treadle_job') + pg_total_relation_size('treadle_done')
+    + pg_total_relation_size('treadle_id') AS bytes,
+  (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables
+    WHERE relid IN ('treadle_job'::regclass, 'treadle_done'::regclass, 'treadle_id'::regclass))
+    AS dead_rows,
+  (SELECT max(age(backend_xmin)) FROM pg_stat_activity) AS oldest_snapshot,
+  (SELECT pid FROM pg_stat_activity WHERE backend_xmin IS NOT NULL
+    ORDER BY age(backend_xmin) DESC LIMIT 1) AS oldest_snapshot_pid;

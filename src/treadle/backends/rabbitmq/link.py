@@ -1,0 +1,169 @@
+"""Connections to the server: one to publish by, one for everything else.
+
+A server short of memory or disk stops to read from connections that publish. What ends a job must
+go on then, so it has a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiormq
+from aiormq.abc import AbstractChannel, AbstractConnection
+
+from treadle.backends.rabbitmq.address import Address
+from treadle.backends.rabbitmq.refusals import told
+from treadle.errors import BackendFull, SchemaMismatch
+
+__all__ = ["Link", "version_of"]
+
+_OLDEST = (3, 10)
+_ROLES = ("publish", "serve")
+
+
+class Link:
+    """The connections of one event loop, made when they are needed.
+
+    Args:
+        address: where the server is.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._connections: dict[str, AbstractConnection] = {}
+        self._channels: dict[str, AbstractChannel] = {}
+        self._making: dict[str, asyncio.Lock] = {}
+        # The last connection to publish by was given up.
+        self._doubtful = False
+        # Told of each connection that was made.
+        self.connected: Callable[[], object] = lambda: None
+        # What the server says of itself.
+        self.server: Mapping[str, Any] = {}
+
+    async def connection(self, role: str) -> AbstractConnection:
+        """A connection that was good a moment ago."""
+        async with self._making.setdefault(role, asyncio.Lock()):
+            connection = self._connections.get(role)
+            if connection is None or connection.is_closed:
+                connection = await self._connect(role)
+            return connection
+
+    async def _connect(self, role: str) -> AbstractConnection:
+        with told(self.address.url):
+            async with asyncio.timeout(self.address.patience):
+                connection = await aiormq.connect(
+                    self.address.dsn,
+                    client_properties={"connection_name": f"treadle-{role}", "product": "treadle"},
+                )
+        self.server = dict(connection.server_properties)
+        self._connections[role] = connection
+        self.connected()
+        if version_of(self.server) < _OLDEST:
+            await self.aclose()
+            raise SchemaMismatch(
+                f"{self.address.url} is RabbitMQ {self.server.get('version')}; this needs 3.10 or "
+                "later, whose quorum queues know times",
+                backend=self.address.url,
+            )
+        return connection
+
+    async def channel(self, role: str, **options: Any) -> AbstractChannel:
+        """A channel of the caller's own."""
+        connection = await self.connection(role)
+        with told(self.address.url):
+            async with asyncio.timeout(self.address.patience):
+                return await connection.channel(**options)
+
+    async def shared(self, name: str, role: str, **options: Any) -> AbstractChannel:
+        """A channel that all use for one purpose, another one when it was closed."""
+        async with self._making.setdefault(f"channel {name}", asyncio.Lock()):
+            channel = self._channels.get(name)
+            if channel is None or channel.is_closed or channel.connection.is_closed:
+                channel = self._channels[name] = await self.channel(role, **options)
+            return channel
+
+    async def control(self) -> AbstractChannel:
+        """For declarations and questions."""
+        return await self.shared("control", "serve", publisher_confirms=False)
+
+    async def publisher(self) -> AbstractChannel:
+        """Each message is confirmed, or comes back.
+
+        Raises:
+            BackendFull: the server takes no messages now.
+        """
+        channel = await self.shared("confirmed", "publish", on_return_raises=True)
+        if self._doubtful and not self.blocked:
+            await self._try_out()
+        if self.blocked:
+            raise BackendFull(
+                f"{self.address.url} has an alarm for memory or disk and takes no messages; "
+                "nothing was changed",
+                backend=self.address.url,
+            )
+        return channel
+
+    async def _try_out(self) -> None:
+        """Publish something to nobody, for a server with an alarm says so only then."""
+        channel = await self.teller()
+        with told(self.address.url):
+            try:
+                await channel.basic_publish(b"", routing_key="tr.nobody")
+                await channel.basic_qos(prefetch_count=1, timeout=min(2.0, self.address.patience))
+            except TimeoutError:
+                if not self.blocked:
+                    await self.drop("publish")
+                    raise
+            else:
+                self._doubtful = False
+
+    async def teller(self) -> AbstractChannel:
+        """For what may be lost."""
+        return await self.shared("told", "publish", publisher_confirms=False)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the server has said that it reads nothing from who publishes."""
+        connection = self._connections.get("publish")
+        return connection is not None and not connection.is_closed and not _is_ready(connection)
+
+    async def drop(self, role: str) -> None:
+        """Close a connection that does not answer, with all that was not sent yet."""
+        connection = self._connections.pop(role, None)
+        self._doubtful = self._doubtful or role == "publish"
+        if connection is not None:
+            await _close(connection, self.address.patience)
+
+    async def aclose(self) -> None:
+        """Close what is open; who asks again begins anew."""
+        self._channels.clear()
+        for role in _ROLES:
+            await self.drop(role)
+
+
+def _is_ready(connection: AbstractConnection) -> bool:
+    """Whether ``ready()`` would return without waiting, which is all that the driver tells."""
+    step = connection.ready().__await__()
+    try:
+        next(step)
+    except StopIteration:
+        return True
+    step.close()
+    return False
+
+
+async def _close(connection: AbstractConnection, patience: float) -> None:
+    try:
+        async with asyncio.timeout(min(patience, 2.0)):
+            await connection.close()
+    except Exception:  # noqa: BLE001 - it is given up, whatever it says
+        return
+
+
+def version_of(server: Mapping[str, Any]) -> tuple[int, int]:
+    """Major and minor version of a server."""
+    found = re.match(r"(\d+)\.(\d+)", str(server.get("version", "")))
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,184 @@
+"""Messages that name jobs: how foremen are given the jobs that a companion has.
+
+They say where to look and grant nothing. So nothing depends on them: one that is lost, late or
+there twice costs time and changes nothing, and while the server is away there are none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from treadle.backends.rabbitmq.address import Address
+from treadle.backends.rabbitmq.intake import MOST, Intake, tag_of
+from treadle.backends.rabbitmq.layout import IdNames, Line
+from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.probe import beside
+from treadle.backends.rabbitmq.publish import Named, Publisher
+from treadle.backends.rabbitmq.registry import Registry
+from treadle.backends.rabbitmq.sessions import is_lost
+from treadle.backends.rabbitmq.topology import Topology
+from treadle.clock import Clock, SystemClock
+from treadle.errors import BackendError
+from treadle.ids import Ids
+from treadle.logs import get_logger
+from treadle.ports import Claim
+
+__all__ = ["Messages", "Named", "Taken"]
+
+_log = get_logger("treadle.rabbitmq")
+_AWAY = 5.0
+"""Seconds for which a server that has failed is left alone."""
+_PATIENCE = 2.0
+"""Seconds that one request may take; those who ask can do without."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Messages that were delivered, in the order in which their jobs come."""
+
+    messages: tuple[DeliveredMessage, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The jobs that they name."""
+        return tuple(message.header.properties.message_id or "" for message in self.messages)
+
+
+class Messages:
+    """The messages of one namespace, on one event loop.
+
+    Args:
+        address: where the server is.
+        namespace: prefix of the queues.
+        ids: names consumers.
+    """
+
+    def __init__(self, address: Address, namespace: str, ids: Ids) -> None:
+        names = IdNames(namespace)
+        self.link = link = Link(address)
+        self._names = names
+        # Of the network, so always that of the machine.
+        self._clock: Clock = SystemClock()
+        self._topology = topology = Topology(link, names)
+        link.connected = topology.forget
+        self._registry = registry = Registry(link, names, topology, ids=ids, heard=lambda _: None)
+        self._publisher = Publisher(link, names, topology, registry, self._clock)
+        self._intake = Intake(link, names, topology, registry, ids)
+        # How many are asked for is a setting of the channel: one who takes at a time.
+        self._taking = asyncio.Lock()
+        self._channel: AbstractChannel | None = None
+        self._away_until = 0.0
+        self._away = False
+
+    async def open(self) -> None:
+        """Reach the server and make what every namespace has.
+
+        Raises:
+            BackendError: it cannot be reached or used.
+        """
+        await self._topology.base()
+
+    async def send(self, named: Sequence[Named]) -> None:
+        """Name jobs, as far as the server can be reached."""
+        if not self._left_alone:
+            async with self._tried("send", jobs=len(named)):
+                await self._publisher.announce(named)
+
+    async def take(self, ask: Claim) -> Taken:
+        """As many messages as jobs are asked for; none while the server cannot be reached."""
+        if self._left_alone:
+            return Taken()
+        found: list[DeliveredMessage] = []
+        async with self._taking, self._tried("take"):
+            try:
+                plan = await self._intake.plan(ask)
+                for line, count in plan.lines.items():
+                    channel = await self._open_channel()
+                    found += await self._intake.consume(channel, line, min(count, MOST))
+            except BaseException:
+                # What was handed out cannot be known: all of it goes back.
+                found.clear()
+                await self._leave_channel()
+                raise
+        return Taken(tuple(found))
+
+    async def finish(self, taken: Taken, used: Container[str] = ()) -> None:
+        """Have the server forget the messages that name these jobs, and take back the others."""
+        with suppress(Exception):  # they go back with their channel, and name what is over
+            for message, job_id in zip(taken.messages, taken.ids, strict=True):
+                if is_lost(message.channel):
+                    continue
+                if job_id in used:
+                    await message.channel.basic_ack(tag_of(message), wait=False)
+                else:
+                    await message.channel.basic_nack(tag_of(message), requeue=True, wait=False)
+
+    async def meet(self, lines: Iterable[Line]) -> None:
+        """A job of these lines was seen: messages of them are to be taken, too."""
+        if not self._left_alone:
+            async with self._tried("meet"):
+                for line in lines:
+                    await self._registry.ensure(line)
+
+    async def facts(self) -> dict[str, Any]:
+        """What the server says of itself, for ``treadle doctor``."""
+        await self._registry.read()
+        ready = [
+            await self._topology.ready(self._names.line(line)) or 0
+            for queue in list(self._registry.queues)
+            for line in self._registry.lines(queue)
+        ]
+        return beside(self.link.server, sum(ready), blocked=self.link.blocked)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self._channel = None
+        await self.link.aclose()
+
+    # ------------------------------------------------------------- a server that fails
+
+    @property
+    def _left_alone(self) -> bool:
+        return self._away and self._clock.monotonic() < self._away_until
+
+    @asynccontextmanager
+    async def _tried(self, verb: str, **facts: object) -> AsyncIterator[None]:
+        """What fails in the block is not missed; the server is left alone for a while."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                yield
+        except (BackendError, TimeoutError) as error:
+            self._away_until = self._clock.monotonic() + _AWAY
+            if not self._away:
+                _log.warning(
+                    "messages.away",
+                    verb=verb,
+                    error=str(error) or "it does not answer",
+                    hint="foremen take their jobs from the companion meanwhile",
+                    **facts,
+                )
+            self._away = True
+            for role in ("publish", "serve") if isinstance(error, TimeoutError) else ():
+                await self.link.drop(role)
+        else:
+            if self._away:
+                _log.info("messages.back")
+            self._away = False
+
+    async def _open_channel(self) -> AbstractChannel:
+        channel = self._channel
+        if channel is None or is_lost(channel):
+            channel = self._channel = await self.link.channel("serve", publisher_confirms=False)
+        return channel
+
+    async def _leave_channel(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None and not is_lost(channel):
+            with suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await channel.close()

@@ -1,0 +1,52 @@
+"""Jobs in Redis or Valkey: fast, for fleets.
+
+Every step is one script (``lua/``), so it happens whole or not at all. Order of the layers, lowest
+first: ``scripts``, ``wire`` … ``link`` (how they are run), ``layout``, ``encode`` and ``decode``
+(what they are given and what they answer), ``store``, the steps that take more than one script
+(``finding``, ``altering``, ``holding``, ``sharing``, ``waiting``), ``backend``.
+"""
+
+from __future__ import annotations
+
+from treadle.backends.common.namespace import check_namespace
+from treadle.backends.redis.address import parse
+from treadle.backends.redis.backend import RedisBackend
+from treadle.backends.redis.link import Link
+from treadle.backends.redis.store import Store
+from treadle.clock import Clock, SystemClock
+from treadle.ids import Ids, SystemIds
+
+__all__ = ["RedisBackend", "connect"]
+
+
+def connect(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    namespace: str = "treadle",
+    max_failed: int | None = None,
+    request_ttl: float = 600.0,
+) -> RedisBackend:
+    """A backend over the server that the URL names; nothing is touched before ``open``.
+
+    Args:
+        url: ``redis://user:password@host:6379/0``; ``address.py`` has the other forms.
+        clock: the time of the jobs; the server's own, unless it is that of a test.
+        ids: where ids and nonces come from.
+        namespace: prefix of all keys; programs with different ones do not see each other.
+        max_failed: failed jobs that are kept, 10,000 by default; the oldest go first.
+        request_ttl: seconds for which a repeated request gets the answer of the first.
+    """
+    check_namespace(namespace)
+    clock = clock or SystemClock()
+    ids = ids or SystemIds(clock)
+    address = parse(url, max_failed=max_failed)
+    store = Store(
+        Link(address, chance=ids.chance),
+        clock,
+        namespace=namespace,
+        max_failed=address.max_failed,
+        request_ttl=request_ttl,
+    )
+    return RedisBackend(address.url, store, ids)

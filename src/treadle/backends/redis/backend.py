@@ -1,0 +1,269 @@
+"""The Redis backend as the ports describe it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from treadle.backends.common.sessions import closed
+from treadle.backends.common.waiting import Room
+from treadle.backends.redis import altering, encode, finding, holding, sharing, waiting
+from treadle.backends.redis.decode import claimed, pushed
+from treadle.backends.redis.losses import Losses
+from treadle.backends.redis.names import short
+from treadle.backends.redis.probe import check, facts
+from treadle.backends.redis.server import look
+from treadle.backends.redis.store import Store
+from treadle.backends.redis.subscribe import Broadcast
+from treadle.backends.redis.wake import Hub
+from treadle.clock import SystemClock
+from treadle.errors import SchemaMismatch
+from treadle.events import Event
+from treadle.ids import Ids
+from treadle.ports import (
+    SESSION_CELL,
+    Altered,
+    Cell,
+    Change,
+    Claim,
+    Claimed,
+    Feature,
+    Granted,
+    Held,
+    Page,
+    Permit,
+    Query,
+    Settlement,
+    Ticket,
+    Wait,
+    Write,
+)
+from treadle.queuenames import check_queue
+from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, Settled
+
+__all__ = ["RedisBackend"]
+
+FORMAT = 1
+"""Of what is stored."""
+
+_TOGETHER = 500
+"""Jobs that one script takes in or ends: others have their turn after a few milliseconds."""
+
+_SETTLED = {
+    "o": Settled.OK,
+    "a": Settled.ALREADY,
+    "l": Settled.LOST,
+    "u": Settled.UNKNOWN,
+}
+
+
+class RedisBackend:
+    """Jobs in one shard of a Redis or Valkey server.
+
+    Made by :func:`treadle.backends.redis.connect`. Safe to use from any loop and thread.
+
+    Args:
+        url: as it is shown.
+        store: runs scripts.
+        ids: where ids and nonces come from.
+    """
+
+    features = frozenset(Feature) - {Feature.TRANSACTIONS}
+
+    def __init__(self, url: str, store: Store, ids: Ids) -> None:
+        self.url = url
+        self._store = store
+        self._ids = ids
+        self._hub = Hub(store.link, f"{store.prefix}wake")
+        self._broadcast = Broadcast(store.link, f"{store.prefix}events", ids=ids)
+        self._losses = Losses(
+            store.link,
+            store.prefix,
+            self.publish,
+            clock=store.clock,
+            network=SystemClock(),
+            ids=ids,
+        )
+        self._pid = os.getpid()
+
+    # ------------------------------------------------------------- life
+
+    async def open(self) -> None:
+        """Reach the server and check that it can be used."""
+        if self._pid != os.getpid():  # who listened is in the parent
+            self._pid = os.getpid()
+            self._broadcast.forget()
+            self._losses.forget()
+        link = self._store.link
+        server = await look(link)
+        check(server, link.address)
+        link.confirmation.by_itself = server.level == "fsync"
+        await self._check_format()
+
+    async def _check_format(self) -> None:
+        said = await self._store.run("format", FORMAT)
+        oldest = int(said.split()[1])
+        if oldest > FORMAT:
+            raise SchemaMismatch(
+                f"{self.url} was written by a newer version of treadle: its format needs one that "
+                f"reads {oldest}, and this one reads up to {FORMAT}; update this program",
+                backend=self.url,
+            )
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; who waits in it looks again, and ends."""
+        self._hub.wake_loop()
+        self._broadcast.close(asyncio.get_running_loop())
+        await self._store.link.aclose()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._broadcast.close(None)
+        self._store.link.close()
+
+    async def probe(self) -> Mapping[str, Any]:
+        """Facts for ``treadle doctor``."""
+        link = self._store.link
+        server = await look(link)
+        counts = (await finding.find(self._store, Query(limit=0, counts=True))).counts
+        sessions = await sharing.read(self._store, [f"{SESSION_CELL}*"])
+        return {
+            "backend": "redis",
+            "schema": FORMAT,
+            **facts(server, link.address),
+            "jobs": sum(sum(states.values()) for states in counts.values()),
+            "queues": len(counts),
+            "sessions": len(sessions),
+        }
+
+    # ------------------------------------------------------------- jobs
+
+    async def open_session(self, info: SessionInfo) -> Session:
+        """Make a foreman present."""
+        return await holding.open_session(self._store, self._ids, info)
+
+    async def close_session(self, session: Session) -> None:
+        """End presence and give back every lease."""
+        await holding.close_session(self._store, session)
+
+    async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        """Add jobs."""
+        if not jobs:
+            return []
+        for queue in {job.queue for job in jobs}:
+            check_queue(queue)
+        answers = await self._store.run("push", len(jobs), *encode.jobs(jobs))
+        return [pushed(answer) for answer in answers]
+
+    async def claim(self, ask: Claim) -> Claimed:
+        """Lease up to ``limit`` jobs."""
+        nonce = ask.session.nonce
+        answer = await self._store.run(
+            "claim",
+            encode.nonce(nonce),
+            f"{nonce:x}",
+            ask.request,
+            ask.limit,
+            repr(ask.lease),
+            ask.holding,
+            len(ask.queues),
+            *ask.queues,
+            len(ask.exclude),
+            *ask.exclude,
+            *map(short, ask.first),
+        )
+        if not answer:
+            raise closed(ask.session)
+        found, damaged = claimed(answer, nonce)
+        if damaged:
+            await self.settle(damaged)
+        return found
+
+    async def wait(
+        self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
+    ) -> None:
+        """Return when there may be something to claim."""
+        await waiting.wait(self._store, self._hub, queues, timeout, exclude)
+
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+        """Return when a queue may be below a bound."""
+        await waiting.wait_for_room(self._store, self._hub, Room(queue, bound), timeout)
+
+    async def extend(
+        self, session: Session, held: Sequence[Held], lease: float
+    ) -> Sequence[Renewal]:
+        """Renew the leases that are listed."""
+        renewed = await holding.extend(self._store, session, held, lease)
+        # Behind what is urgent.
+        await self._losses.look()
+        return renewed
+
+    async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
+        """End attempts."""
+        answers: list[Settled] = []
+        for end in ends:
+            for job in end.follow_ups:
+                check_queue(job.queue)
+        for at in range(0, len(ends), _TOGETHER):
+            some = ends[at : at + _TOGETHER]
+            said = await self._store.run("settle", *encode.settlements(some))
+            answers += [_SETTLED[letter] for letter in said.decode()]
+        return answers
+
+    async def find(self, query: Query) -> Page:
+        """Look at jobs; with ``wait`` until the one asked for has changed."""
+        if query.wait > 0 and len(query.ids) == 1:
+            return await waiting.watch(self._store, self._hub, query)
+        return await finding.find(self._store, query)
+
+    async def alter(self, query: Query, change: Change) -> Altered:
+        """Change the jobs that a query finds."""
+        return await altering.alter(self._store, self._ids, query, change)
+
+    # ------------------------------------------------------------- shared state
+
+    async def acquire(
+        self,
+        asks: Sequence[Ask],
+        who: str,
+        ticket: Ticket | None = None,
+        lease: float = 30.0,
+    ) -> Granted | Wait:
+        """Take all asks or none."""
+        return await sharing.acquire(self._store, self._ids, asks, who, ticket=ticket, lease=lease)
+
+    async def renew(self, permit: Permit, lease: float = 30.0) -> bool:
+        """Keep what is held."""
+        return bool(await self._store.run("renew", permit.id, repr(lease)))
+
+    async def adjust(self, permit: Permit, used: Mapping[str, float]) -> None:
+        """Settle the real cost of rates."""
+        await sharing.adjust(self._store, self._ids, permit, used)
+
+    async def release(self, permit: Permit) -> None:
+        """Free what is held."""
+        await self._store.run("release", permit.id)
+
+    async def cancel(self, ticket: Ticket) -> None:
+        """Leave the line."""
+        await self._store.run("cancel", ticket.id)
+
+    async def read(self, keys: Sequence[str]) -> Mapping[str, Cell]:
+        """The cells that exist."""
+        return await sharing.read(self._store, keys) if keys else {}
+
+    async def write(self, writes: Sequence[Write]) -> bool:
+        """All writes, or none."""
+        return await sharing.write(self._store, self._ids, writes)
+
+    # ------------------------------------------------------------- events
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Tell whoever listens now."""
+        await self._broadcast.publish(events)
+
+    def subscribe(self, pattern: str) -> AsyncIterator[Event]:
+        """Events whose name matches the glob, from now on."""
+        return self._broadcast.subscribe(pattern)

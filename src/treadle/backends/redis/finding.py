@@ -1,0 +1,157 @@
+"""Finding jobs: which index a query asks, and what of its jobs is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from treadle.backends.common.queries import chosen, failures_of, is_glob, place_of
+from treadle.backends.redis.decode import gone, record
+from treadle.backends.redis.layout import LETTERS
+from treadle.backends.redis.names import short
+from treadle.backends.redis.store import Store
+from treadle.ports import EXAMINE_MAX, Gone, Page, Query
+from treadle.queuenames import ALL
+from treadle.records import JobRecord, JobState
+
+__all__ = ["Found", "find", "select"]
+
+_CHUNK = 200
+"""Jobs that are fetched together where not all of them are meant."""
+
+_FAILED_ONLY = (JobState.FAILED,)
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs that a query finds, where to go on, and how many were looked at."""
+
+    records: tuple[JobRecord, ...]
+    cursor: str | None
+    examined: int
+
+
+async def find(store: Store, query: Query) -> Page:
+    """A page of jobs."""
+    found = await select(store, query, query.limit)
+    counts: dict[str, dict[JobState, int]] = {}
+    failures: dict[str, int] = {}
+    if query.counts:
+        counts, failures = await _counts(store, query)
+    return Page(
+        records=found.records,
+        gone=await _gone(store, query, found),
+        cursor=found.cursor,
+        examined=found.examined,
+        counts=counts,
+        failures=failures,
+    )
+
+
+async def select(store: Store, query: Query, limit: int) -> Found:
+    """The jobs that a query finds, at most so many, of at most ``EXAMINE_MAX``."""
+    cursor = "" if query.cursor is None else str(place_of(query))
+    where = await _where(store, query)
+    wanted = chosen(_rest(query))
+    found: list[JobRecord] = []
+    examined = 0
+    while where is not None:
+        # One more than is looked at says whether there are more.
+        left = min(limit - len(found), EXAMINE_MAX - examined) if wanted is None else _CHUNK
+        number = max(0, min(left, EXAMINE_MAX - examined)) + 1
+        jobs = await _fetch(store, query, where, cursor, number)
+        for one in jobs:
+            if len(found) >= limit or examined >= EXAMINE_MAX:
+                return Found(records=tuple(found), cursor=cursor or None, examined=examined)
+            examined += 1
+            cursor = str(one.seq)
+            if wanted is None or wanted(one):
+                found.append(one)
+        if len(jobs) < number:
+            break
+    return Found(records=tuple(found), cursor=None, examined=examined)
+
+
+async def _fetch(
+    store: Store, query: Query, where: Sequence[Any], cursor: str, number: int
+) -> list[JobRecord]:
+    kind, *names = where
+    oldest = "1" if query.oldest_first else ""
+    while True:
+        answer = await store.run("find", kind, cursor, oldest, number, *names)
+        if not isinstance(answer, int):
+            return [record(parts) for parts in answer]
+        await pass_time(store)
+
+
+async def pass_time(store: Store) -> None:
+    """Move time forward until nothing is due, in steps that let others in between."""
+    while await store.run("tick"):
+        pass
+
+
+async def _where(store: Store, query: Query) -> Sequence[Any] | None:
+    """The smallest index that has all the jobs in question; ``None`` when there are none."""
+    if query.unique is not None:
+        return ("u", query.unique, *map(short, query.ids))
+    if query.ids:
+        return ("i", *map(short, query.ids))
+    if query.flow is not None:
+        return ("o", query.flow)
+    if query.queue is None and query.states == _FAILED_ONLY and query.task is not None:
+        if not is_glob(query.task):
+            return ("t", query.task)
+        await pass_time(store)
+        _, failures = await _counts(store, query)
+        return ("t", *failures) if failures else None
+    states = query.states or tuple(JobState)
+    letters = "".join(LETTERS[state] for state in dict.fromkeys(states))
+    return ("q", query.queue if query.queue is not None else ALL, letters)
+
+
+async def _counts(
+    store: Store, query: Query
+) -> tuple[dict[str, dict[JobState, int]], dict[str, int]]:
+    queues, tasks = await store.run("counts", query.queue if query.queue is not None else ALL)
+    counts: dict[str, dict[JobState, int]] = {}
+    for name, *numbers in queues:
+        states: dict[JobState, int] = {}
+        for state, number in zip(_COUNTED, numbers, strict=True):
+            if number:
+                states[state] = states.get(state, 0) + number
+        if states:
+            counts[name.decode(errors="replace")] = states
+    failed = ((name.decode(errors="replace"), number) for name, number in tasks)
+    return counts, failures_of(failed, query)
+
+
+_COUNTED = (
+    JobState.WAITING,
+    JobState.SCHEDULED,
+    JobState.QUEUED,
+    JobState.QUEUED,
+    JobState.RUNNING,
+    JobState.SUCCEEDED,
+    JobState.FAILED,
+    JobState.CANCELLED,
+)
+"""States in the order of the numbers that ``lua/counts.lua`` gives."""
+
+
+async def _gone(store: Store, query: Query, found: Found) -> dict[str, Gone]:
+    there = {one.id for one in found.records}
+    missing = [one for one in dict.fromkeys(query.ids) if one not in there]
+    if not missing:
+        return {}
+    tombs = await store.run("tombs", *map(short, missing))
+    return {job_id: gone(job_id, tomb) for job_id, tomb in zip(missing, tombs, strict=True) if tomb}
+
+
+def _rest(query: Query) -> Query:
+    """What of a query its index has not seen to."""
+    if query.unique is not None or query.ids:
+        return msgspec.structs.replace(query, ids=())
+    if query.flow is not None:
+        return msgspec.structs.replace(query, flow=None)
+    return msgspec.structs.replace(query, states=(), queue=None)

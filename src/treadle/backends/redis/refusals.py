@@ -1,0 +1,69 @@
+"""What a server says when it refuses, and what follows from it."""
+
+from __future__ import annotations
+
+from treadle.backends.redis.address import Address, Node
+from treadle.backends.redis.wire import Refused
+from treadle.errors import (
+    BackendError,
+    BackendFull,
+    BackendReadOnly,
+    BackendUnavailable,
+    SchemaMismatch,
+)
+
+__all__ = ["AGAIN", "ELSEWHERE", "error_of", "moved_to"]
+
+AGAIN = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "ASK"})
+"""It cannot now, has done nothing, and will be able to soon.
+
+``ASK`` says that the slot is being moved. What is asked for might be on either side then, and
+a script sees only one: nothing is done until the whole slot is there."""
+
+ELSEWHERE = frozenset({"READONLY"})
+"""It is a replica by now, and has done nothing."""
+
+_INSIDE = "The user executing the script can't"
+"""How a lack of rights is said of a command inside a script."""
+
+
+def moved_to(refused: Refused, here: Node) -> Node | None:
+    """The node of a cluster that has the slot now."""
+    if refused.code != "MOVED":
+        return None
+    host, _, port = str(refused).split(" ")[2].rpartition(":")
+    # No host means that of who says so.
+    return Node(host or here.host, int(port))
+
+
+def error_of(refused: Refused, address: Address) -> Exception:
+    """The error for who asked."""
+    url, says = address.url, str(refused)
+    code = "NOPERM" if _INSIDE in says else refused.code
+    if code in AGAIN or code in ELSEWHERE or code == "MOVED":
+        return BackendUnavailable(f"{url} cannot answer now: {says}", backend=url)
+    match code:
+        case "OOM":
+            return BackendFull(
+                f"{url} has no memory left; nothing was changed. Raise maxmemory, or wait until "
+                "jobs have ended",
+                backend=url,
+            )
+        case "MISCONF":
+            return BackendReadOnly(f"{url} cannot save to its disk: {says}", backend=url)
+        case "NOPERM":
+            return BackendError(
+                f"the account of {url} lacks a right: {says}. docs/explanation/redis.md lists "
+                "those that are needed",
+                backend=url,
+            )
+        case "NOAUTH" | "WRONGPASS":
+            return BackendUnavailable(
+                f"{url} does not let us in: {says}. Is the password in the URL still right?",
+                backend=url,
+            )
+        case "WRONGTYPE":
+            return SchemaMismatch(f"{url} has keys of another program: {says}", backend=url)
+        case _:
+            # Neither the store's word nor the network's, but a mistake in a script.
+            return RuntimeError(f"{url} refused a script: {says}")

@@ -1,0 +1,133 @@
+"""Who waits in this process, and how they hear of what other processes did."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Iterable
+
+import msgspec
+
+from treadle.backends.common.waiting import Rooms, Sleeper
+from treadle.backends.redis.link import Link
+
+__all__ = ["Hub"]
+
+
+class _Told(msgspec.Struct, array_like=True):
+    """What ``lua/notify.lua`` publishes."""
+
+    # 1 when there may be something to claim.
+    claim: int
+    # Ids of jobs that changed, with 1 for one that ended or is gone.
+    jobs: list[tuple[str, int]]
+    # Queues that have a job less, once for each.
+    rooms: list[str]
+
+
+_DECODER = msgspec.msgpack.Decoder(_Told, strict=False)
+
+
+class Hub:
+    """Those who wait in this process, each woken in its own loop.
+
+    A sleeper with ``job_id`` is woken for that job (with ``ended`` only by its end), one with
+    ``room`` when a job of a queue that it covers has ended, the longest waiting first, any other
+    one when there may be something to claim. All are woken when the connection was lost and is
+    there again: something may have been said meanwhile.
+
+    Args:
+        link: the way to the server.
+        channel: where the scripts tell what has changed.
+    """
+
+    def __init__(self, link: Link, channel: str) -> None:
+        self._link = link
+        self._channel = channel
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Sleepers] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def listen(self) -> bool:
+        """Hear what is told from now on; whether that is so. Harmless when it is heard already.
+
+        Raises:
+            NotOpen: the store was closed.
+        """
+        return await self._link.ears.listen(self._channel, self._sleepers().heard)
+
+    def add(self, sleeper: Sleeper) -> None:
+        """Wake this one when it is told of what it waits for."""
+        self._sleepers().add(sleeper)
+
+    def remove(self, sleeper: Sleeper) -> None:
+        """It waits no longer."""
+        self._sleepers().remove(sleeper)
+
+    def give_up(self, sleeper: Sleeper) -> None:
+        """It waits for room no longer, also when it was told of some and has not looked at it."""
+        self._sleepers().give_up(sleeper)
+
+    def wake_loop(self) -> None:
+        """Wake all who wait in the running loop."""
+        self._sleepers().heard(None)
+
+    def _sleepers(self) -> _Sleepers:
+        loop = asyncio.get_running_loop()
+        here = self._loops.get(loop)
+        if here is None:
+            here = self._loops[loop] = _Sleepers()
+        return here
+
+
+class _Sleepers:
+    """Those of one loop."""
+
+    def __init__(self) -> None:
+        self._claims: dict[Sleeper, None] = {}
+        self._jobs: dict[str, dict[Sleeper, None]] = {}
+        self._rooms: Rooms[Sleeper] = Rooms()
+
+    def add(self, sleeper: Sleeper) -> None:
+        if sleeper.room is not None:
+            self._rooms.add(sleeper)
+        elif sleeper.job_id is not None:
+            self._jobs.setdefault(sleeper.job_id, {})[sleeper] = None
+        else:
+            self._claims[sleeper] = None
+
+    def give_up(self, sleeper: Sleeper) -> None:
+        _wake(self._rooms.give_up(sleeper))
+
+    def remove(self, sleeper: Sleeper) -> None:
+        if sleeper.room is not None:
+            self._rooms.remove(sleeper)
+            return
+        self._claims.pop(sleeper, None)
+        others = self._jobs.get(sleeper.job_id or "", {})
+        others.pop(sleeper, None)
+        if not others:
+            self._jobs.pop(sleeper.job_id or "", None)
+
+    def heard(self, said: bytes | None) -> None:
+        """Wake whom it concerns; everybody, when something may have been missed."""
+        if said is None:
+            watching = (one for line in self._jobs.values() for one in line)
+            _wake((*self._claims, *watching, *self._rooms.everybody()))
+            return
+        try:
+            told = _DECODER.decode(said)
+        except msgspec.MsgspecError:  # of a newer version, which says more
+            self.heard(None)
+            return
+        if told.claim:
+            _wake(self._claims)
+        for job_id, ended in told.jobs:
+            _wake(one for one in self._jobs.get(job_id, ()) if ended or not one.ended)
+        for queue in told.rooms:
+            _wake(self._rooms.freed(queue, 1))
+
+
+def _wake(sleepers: Iterable[Sleeper]) -> None:
+    for sleeper in sleepers:
+        sleeper.wake()
