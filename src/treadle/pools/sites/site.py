@@ -1,7 +1,8 @@
 """The seam between what runs a call and where it runs.
 
-A :class:`Place` takes a :class:`Call`, runs the *program* it was built with, and gives what came
-of it. Everything that crosses the seam is data, so that a place may be another process: the call
+A :class:`Site` is where the jobs of a foreman run that have one mode: its loop, threads,
+processes. It takes a :class:`Call`, runs the *program* it was built with, and gives what came of
+it. Everything that crosses the seam is data, so that it may be another process: the call
 goes in, :class:`Ended` comes out, and the :class:`Channel` carries what is said in between.
 """
 
@@ -12,12 +13,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from treadle.faults import Fault
 from treadle.records import Lease, NewJob, Note
 
-__all__ = ["Call", "Channel", "Ended", "Invoke", "Place", "Program"]
+__all__ = ["Call", "Channel", "Ended", "Invoke", "Program", "Site"]
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One call to run."""
 
     # What to run: the name of a task, later of a method.
@@ -28,6 +30,10 @@ class Call(msgspec.Struct, frozen=True):
     deadline: float | None = None
     # The lease behind a durable job.
     lease: Lease | None = None
+    # Seconds that it may take from when it has begun, where ``deadline`` is known only then.
+    timeout: float | None = None
+    # Seconds for which the lease is granted each time.
+    term: float = 30.0
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -35,12 +41,20 @@ class Ended(msgspec.Struct, frozen=True):
 
     result: bytes | None = None
     error: BaseException | None = None
+    # The error as data, where it comes from another process.
+    fault: Fault | None = None
+    # The process that the code ran in has died.
+    crashed: bool = False
     # The arguments could not be read: the code did not run.
     undecodable: bool = False
     # The code ran to its end, but its result cannot travel.
     unsendable: bool = False
+    # The code did not run, through no fault of the call: it had no worker.
+    unstarted: bool = False
     # Jobs to be pushed with the success of this one.
     follow_ups: tuple[NewJob, ...] = ()
+    # A transaction of its code has ended it in the store, with success.
+    committed: bool = False
 
 
 class Channel(Protocol):
@@ -64,15 +78,19 @@ class Channel(Protocol):
         """Replace what is known of the attempt: progress, metadata, checkpoint."""
         ...
 
+    def committing(self, yes: bool) -> None:
+        """A transaction is about to end the attempt in the store, or could not."""
+        ...
+
 
 Invoke = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
 """How a program calls plain functions: directly, or in a thread."""
 
 Program = Callable[[Call, Channel, Invoke], Awaitable[Ended]]
-"""What a place runs: decode, inject, call, encode. Never raises, except when it is cancelled."""
+"""What a site runs: decode, inject, call, encode. Never raises, except when it is cancelled."""
 
 
-class Place(Protocol):
+class Site(Protocol):
     """Where calls run."""
 
     @property
@@ -83,7 +101,7 @@ class Place(Protocol):
     def run(self, call: Call, channel: Channel) -> Awaitable[Ended]:
         """Run a call to its end.
 
-        Cancelling the awaiting task asks the code to end, in the way of the place.
+        Cancelling the awaiting task asks the code to end, in the way of the site.
         """
         ...
 

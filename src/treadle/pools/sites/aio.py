@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from treadle.pools.place import Call, Channel, Ended, Program
+from treadle.pools.sites.site import Call, Channel, Ended, Program
 
-__all__ = ["AsyncioPlace"]
+__all__ = ["AsyncioSite"]
 
 
-class AsyncioPlace:
+class AsyncioSite:
     """Runs a call where it is awaited, with nothing in between.
 
     A call is ended by cancelling the task that awaits it.

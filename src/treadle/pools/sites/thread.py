@@ -12,14 +12,14 @@ from typing import Any
 
 from treadle.clock import Clock
 from treadle.logs import get_logger
-from treadle.pools.place import Call, Channel, Ended, Program
+from treadle.pools.sites.site import Call, Channel, Ended, Program
 
-__all__ = ["ThreadPlace"]
+__all__ = ["ThreadSite", "Work"]
 
 _log = get_logger("treadle.pools")
 
 
-class ThreadPlace:
+class ThreadSite:
     """Runs the plain functions of a call in threads, everything else on the caller's loop.
 
     Threads start when none is idle and stay. A thread cannot be stopped from outside: code
@@ -41,7 +41,7 @@ class ThreadPlace:
         self._clock = clock
         self._patience = patience
         self._name = name
-        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._work: SimpleQueue[Work | None] = SimpleQueue()
         self._threads: dict[int, threading.Thread] = {}
         self._idle = 0
         self._lock = threading.Lock()
@@ -52,11 +52,11 @@ class ThreadPlace:
         channel.started()
 
         async def invoke(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return await self._invoke(_Work(fn, args, kwargs), call.name)
+            return await self._invoke(Work(fn, args, kwargs), call.name)
 
         return await self._program(call, channel, invoke)
 
-    async def _invoke(self, work: _Work, name: str) -> Any:
+    async def _invoke(self, work: Work, name: str) -> Any:
         self._hand_over(work)
         try:
             return _given(await asyncio.shield(work.future))
@@ -69,7 +69,7 @@ class ThreadPlace:
                 raise
             return _given(work.future.result())
 
-    async def _noticed(self, work: _Work) -> bool:
+    async def _noticed(self, work: Work) -> bool:
         """Whether the code ended by itself within the patience. A second request cuts it short."""
         over = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(self._patience, over.cancel)
@@ -79,7 +79,7 @@ class ThreadPlace:
         over.cancel()
         return work.future.done()
 
-    def _hand_over(self, work: _Work) -> None:
+    def _hand_over(self, work: Work) -> None:
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
@@ -92,7 +92,8 @@ class ThreadPlace:
     def _serve(self) -> None:
         thread = threading.current_thread()
         while (work := self._work.get()) is not None:
-            work.run()
+            if work.take():
+                work.run()
             with self._lock:
                 work.over = True
                 if work.abandoned:
@@ -102,7 +103,7 @@ class ThreadPlace:
         with self._lock:
             self._threads.pop(id(thread), None)
 
-    def _abandon(self, work: _Work, name: str) -> None:
+    def _abandon(self, work: Work, name: str) -> None:
         with self._lock:
             if work.over:
                 return  # at the last moment
@@ -139,7 +140,7 @@ def _given(end: tuple[Any, BaseException | None]) -> Any:
     return value
 
 
-class _Work:
+class Work:
     """A function call on its way through a thread."""
 
     __slots__ = (
@@ -166,11 +167,15 @@ class _Work:
             self._withdrawn = self.thread is None
             return self._withdrawn
 
-    def run(self) -> None:
+    def take(self) -> bool:
+        """Make it the work of this thread; False when it was withdrawn."""
         with self._lock:
-            if self._withdrawn:
-                return
-            self.thread = threading.current_thread()
+            if not self._withdrawn:
+                self.thread = threading.current_thread()
+            return not self._withdrawn
+
+    def run(self) -> None:
+        """Call the function and tell what came of it."""
         try:
             value, error = self._context.run(self._fn, *self._args, **self._kwargs), None
         # Whatever a task raises, SystemExit included, is the end of its attempt and not

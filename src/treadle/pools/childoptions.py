@@ -1,0 +1,97 @@
+"""Options of pools whose places are child processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from treadle.durations import seconds
+from treadle.errors import InvalidOption
+
+__all__ = ["CHILD_OPTIONS", "refuse_elsewhere"]
+
+
+def refuse_elsewhere(mode: str, given: Iterable[str]) -> None:
+    """Refuse options of child processes where there are none.
+
+    Raises:
+        InvalidOption: naming the first.
+    """
+    for option in CHILD_OPTIONS:
+        if mode != "process" and option in given:
+            raise InvalidOption(
+                f"{option}= is for child processes: use it with mode='process', or leave it away "
+                f"in mode={mode!r}",
+                option=option,
+                value=mode,
+            )
+
+
+def _refused(option: str, value: Any, wanted: str) -> InvalidOption:
+    return InvalidOption(f"{option}={value!r} has to be {wanted}", option=option, value=value)
+
+
+def _preload(value: Any) -> tuple[str, ...]:
+    names: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value)
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise _refused("preload", value, "names of modules, such as ['numpy', 'shop.models']")
+    return names
+
+
+def _env(value: Any) -> Mapping[str, str]:
+    if not issubclass(type(value), Mapping):
+        raise _refused("env", value, "a dict of variables")
+    for name, one in value.items():
+        # The value may be a secret: it is not shown.
+        if not (isinstance(name, str) and isinstance(one, str)) or "=" in name or not name:
+            raise _refused("env", name, "a dict from names of variables to text")
+        if "\0" in name + one:
+            raise _refused("env", name, "without zero characters")
+    return dict(value)
+
+
+def _most(option: str) -> Callable[[Any], int | None]:
+    def read(value: Any) -> int | None:
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise _refused(option, value, "a whole number from 1 on or None")
+        return value
+
+    return read
+
+
+def _max_age(value: Any) -> float | None:
+    if value is None:
+        return None
+    age = seconds(value, "max_age")
+    if age == 0 or math.isinf(age):
+        raise _refused("max_age", value, "above 0")
+    return age
+
+
+def _fork(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _refused("fork", value, "True or False")
+    return value
+
+
+def _around(value: Any) -> tuple[Callable[[], Any], ...]:
+    makers: tuple[Any, ...] = (value,) if callable(value) else tuple(value)
+    if not all(map(callable, makers)):
+        raise _refused("around", value, "functions that give context managers")
+    return makers
+
+
+CHILD_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "preload": _preload,
+    "env": _env,
+    "max_calls": _most("max_calls"),
+    "max_age": _max_age,
+    "max_rss": _most("max_rss"),
+    "fork": _fork,
+    "around": _around,
+}
+"""How each of them is read."""

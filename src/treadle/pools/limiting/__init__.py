@@ -1,0 +1,1 @@
+"""Limits where they are taken: by calls of workers, and by code itself."""

@@ -1,0 +1,1 @@
+"""Where the calls of workers run, one place for each worker."""

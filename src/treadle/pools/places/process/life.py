@@ -1,0 +1,179 @@
+"""One child of a place, from its birth to its death."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from treadle.pools.places.process.birth import Birth, Death
+from treadle.pools.places.process.board import Board
+from treadle.pools.places.process.nursery import KILL, TERM, Nursery
+from treadle.pools.places.process.terms import Terms
+from treadle.pools.places.process.wire import Frame, Receiver, Sender
+
+__all__ = ["REST", "Life", "Owner"]
+
+REST = 0.001
+"""Seconds in which a child is not heard that has enough to do for longer, and reports much more
+often: to be woken for each report costs more than most calls."""
+
+
+class Owner(Protocol):
+    """Hears what a child says. In the thread of the hub."""
+
+    def heard(self, life: Life, frames: Sequence[Frame]) -> bool:
+        """It said something; whether it need not be heard again at once."""
+        ...
+
+    def died(self, life: Life, death: Death) -> None:
+        """It has ended, and everything that it said was heard."""
+        ...
+
+
+class Life:
+    """A child and the connection to it.
+
+    Args:
+        owner: hears of it.
+        nursery: starts it, and has to live as long.
+        name: of the place.
+        terms: of the place.
+    """
+
+    def __init__(self, owner: Owner, nursery: Nursery, name: str, terms: Terms) -> None:
+        self.nursery = nursery
+        self.pid = 0
+        # It carries out calls: its worker is made.
+        self.ready = False
+        # It is sent no more calls, and then not even the last one.
+        self.retiring = False
+        self.leaving = False
+        # Calls that it was sent, and those that it has done with.
+        self.given = 0
+        self.reported = 0
+        # When it was born, by the clock of the place.
+        self.since = 0.0
+        self._owner = owner
+        self._patience = terms.patience
+        self._dead = self._closed = False
+        self._sending = threading.Lock()
+        self._sock, theirs = socket.socketpair()
+        self.board = Board()
+        self._sock.setblocking(False)
+        self._sender = Sender(self._sock)
+        self._receiver = Receiver(self._sock)
+        birth = Birth(
+            name=name,
+            path=list(map(str, sys.path)),
+            folder=_folder(),
+            env=dict(terms.env),
+            log_level=logging.getLogger().getEffectiveLevel(),
+            slots=terms.slots,
+        )
+        nursery.hub.watch(self._sock, self._readable)
+        with theirs:
+            self._number = nursery.birth(birth, theirs.fileno(), self.board.descriptor, self)
+        self.board.close_descriptor()
+
+    def send(self, frames: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send it something."""
+        with self._sending:
+            if self._dead or not frames:
+                return
+            was_full = self._sender.is_full
+            self._sender.send(frames, descriptors)
+            full = self._sender.is_full
+        if full and not was_full:
+            self.nursery.hub.watch(self._sock, self._readable, self._writable)
+
+    def has_served(self, terms: Terms, now: float) -> bool:
+        """Whether it has lived long enough."""
+        if terms.max_calls is not None and self.reported >= terms.max_calls:
+            return True
+        if terms.max_age is not None and now - self.since >= terms.max_age:
+            return True
+        return terms.max_rss is not None and self.board.resident > terms.max_rss
+
+    def ask(self, number: int, reason: BaseException) -> None:
+        """Ask a call to end: a coroutine is cancelled, plain code can ask whether it was."""
+        self.board.ask(number, reason)
+        self.nursery.signal(self._number, TERM)
+
+    def end(self, number: int) -> None:
+        """Have a call end: plain code is interrupted."""
+        self.board.end(number)
+        self.nursery.signal(self._number, TERM)
+
+    def kill(self) -> None:
+        """End it now, with everything that it has started."""
+        self.nursery.signal(self._number, KILL, whole=True)
+
+    def close(self) -> None:
+        """Have it end when it has read everything."""
+        self.retiring = True
+        with self._sending:
+            if self._dead or self._closed:
+                return
+            self._closed = True
+            self._sock.shutdown(socket.SHUT_WR)
+        # Threads of the worker's may keep it.
+        self.nursery.hub.call_later(self._patience, self.kill)
+
+    # ------------------------------------------------------------- in the thread of the hub
+
+    def _writable(self) -> None:
+        with self._sending:
+            self._sender.flush()
+            full = self._sender.is_full
+        if not full:
+            self.nursery.hub.watch(self._sock, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            frames = self._receiver.receive()
+        except BlockingIOError:
+            return
+        if frames is None:
+            # Its death is told by the helper; a child that closes and stays has to be ended.
+            self.nursery.hub.pause(self._sock)
+            self.nursery.hub.call_later(self._patience, self.kill)
+            return
+        if self._owner.heard(self, frames):
+            self.nursery.hub.rest(self._sock, REST, self._readable)
+
+    def born(self, pid: int) -> None:
+        """It lives."""
+        self.pid = pid
+
+    def died(self, death: Death) -> None:
+        """It has ended: hear what it said before, and let go."""
+        while True:
+            try:
+                frames = self._receiver.receive()
+            except BlockingIOError:
+                break
+            if frames is None:
+                break
+            self._owner.heard(self, frames)
+        self._owner.died(self, death)
+
+    def let_go(self) -> None:
+        """Close what belongs to it. The board is nobody's any more."""
+        with self._sending:
+            self._dead = True
+            self._sender.close()
+        self._receiver.close()
+        self.nursery.hub.forget(self._sock)
+        self.board.close()
+
+
+def _folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed
+        return "/"

@@ -1,0 +1,1 @@
+"""Where the jobs of a foreman run, one site for each mode."""

@@ -1,0 +1,40 @@
+"""Calls in child processes, one at a time in each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treadle.clock import Clock
+from treadle.pools.places.process.place import ProcessPlace
+from treadle.pools.places.process.terms import Terms
+from treadle.pools.resident import Plan
+from treadle.pools.sites.elsewhere import ElsewhereSite
+
+__all__ = ["ProcessSite"]
+
+
+class ProcessSite(ElsewhereSite):
+    """Runs each call whole in a child process.
+
+    Args:
+        plan: of the host, which lives in each child: ``run(call)`` carries out a call and gives an
+            :class:`~treadle.pools.sites.elsewhere.Account`, ``learn(…)`` takes a lesson.
+        clock: for the age of children.
+        most: children.
+        patience, rest: see :class:`~treadle.pools.sites.elsewhere.ElsewhereSite`.
+    """
+
+    def __init__(
+        self, plan: Plan, *, clock: Clock, most: int, patience: float, **rest: Any
+    ) -> None:
+        super().__init__(plan.name, patience=patience, **rest)
+        self._plan = plan
+        self._clock = clock
+        self._terms = Terms(patience=patience)
+        self._bound = most
+
+    def _most(self) -> int:
+        return self._bound
+
+    def _made(self, index: int) -> ProcessPlace:
+        return ProcessPlace(self._plan, index, terms=self._terms, clock=self._clock)

@@ -1,0 +1,455 @@
+"""Workers of one kind that are lent to jobs: started, kept well, restarted, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from treadle.clock import Clock, Timer
+from treadle.errors import WorkerError, WorkerNotStarted, WorkerStopped
+from treadle.logs import get_logger
+from treadle.policies.limitset import Limits
+from treadle.pools.future import Future
+from treadle.pools.options import PoolOptions
+from treadle.pools.pace import Pace, rates_of
+from treadle.pools.places.make import Maker
+from treadle.pools.places.place import Place, life
+from treadle.pools.resident import Plan
+from treadle.pools.starting import begin_step, late
+
+__all__ = ["Member", "Staff"]
+
+_log = get_logger("treadle.pools")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
+
+
+class Phase(Enum):
+    """Where a worker is in its life."""
+
+    ABSENT = "absent"  # not started; the next job that needs it does it
+    READY = "ready"
+    # It is being started, looked after or restarted, or rests after it could not be started.
+    AWAY = "away"
+    DEAD = "dead"  # given up
+
+
+# Looking a member up in its enum costs more than a global name.
+_READY = Phase.READY
+
+
+class Member:
+    """One worker of a staff."""
+
+    __slots__ = (
+        "doubted", "failures", "index", "jobs", "listed", "pace", "phase", "place", "plan",
+        "restart", "resting", "taken",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, index: int, pace: Pace) -> None:
+        self.index = index
+        self.plan = plan
+        self.place: Place | None = None
+        self.phase = Phase.ABSENT
+        # Of its slots, by jobs that run now.
+        self.taken = 0
+        # Given to it since it was started.
+        self.jobs = 0
+        # Starts and restarts in a row that came to nothing.
+        self.failures = 0
+        # Whether it is among those that can be lent now, or waits until its rates allow it.
+        self.listed = self.resting = False
+        self.pace = pace
+        # To be restarted, or asked for its health, before the next job.
+        self.restart = False
+        self.doubted = False
+
+
+class Staff:
+    """Lends each worker to one job at a time, or to as many as it has slots.
+
+    It lives in the event loop of whoever runs the jobs. A worker is started when the first job
+    needs it; one that cannot be started is tried again after pauses that grow, and in the
+    meantime the others work on.
+
+    Args:
+        plan: how a worker is made.
+        options: number, mode, restarts.
+        ready_made: workers that exist already, instead of ``options.max_workers`` new ones.
+        limits: how often each worker is lent.
+        clock: paces the starts.
+        changed: told whenever a worker may be free.
+        give_up: failed starts in a row after which a worker is given up; ``None`` for never.
+        all_gone: told the reason when the last worker was given up.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: PoolOptions,
+        *,
+        clock: Clock,
+        ready_made: Sequence[Any] = (),
+        limits: Limits | None = None,
+        changed: Callable[[], None] = lambda: None,
+        give_up: int | None = None,
+        all_gone: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        self.name = plan.name
+        self.slots = options.slots
+        self.patience = options.patience
+        self.restarts = 0
+        self._options = options
+        self._clock = clock
+        self._changed = changed
+        self._give_up = give_up
+        self._all_gone = all_gone
+        self._rates = rates_of((*Limits.of(options.limits), *Limits.of(limits)))
+        self._maker = Maker(options, clock)
+        number = len(ready_made) or options.max_workers
+        self.members = [self._member(plan, index, ready_made) for index in range(number)]
+        self._probes = _has(plan, ready_made, "healthy")
+        self._ready: deque[Member] = deque()
+        self._absent = deque(self.members)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: set[Timer] = set()
+        # Places in which a worker did not start in time.
+        self._lost: list[Place] = []
+        self._closed = False
+        if self._probes and options.probe_every is not None:
+            self._later(options.probe_every, self._probe_idle)
+
+    def _member(self, plan: Plan, index: int, ready_made: Sequence[Any]) -> Member:
+        own = ready_made[index] if ready_made else None
+        attributes = {**plan.attributes, "index": index}
+        made = msgspec.structs.replace(plan, ready_made=own, attributes=attributes)
+        return Member(made, index, Pace(self._rates, self._clock))
+
+    @property
+    def free(self) -> int:
+        """Jobs that can be given a worker now, or one that is started for them."""
+        if self._rates:  # after one loan they may allow no other
+            return len(self._ready) + len(self._absent) - len(self._waiting)
+        ready = sum(self.slots - member.taken for member in self._ready)
+        return ready + self.slots * len(self._absent) - len(self._waiting)
+
+    @property
+    def capacity(self) -> int:
+        """Jobs that can have a worker when all are there."""
+        return self.slots * len(self.members)
+
+    @property
+    def abandoned(self) -> int:
+        """Calls that were asked to end, did not, and were left to themselves."""
+        return sum(one.place.abandoned for one in self.members if one.place is not None)
+
+    # ------------------------------------------------------------- lending
+
+    def take(self) -> Member | None:
+        """A worker that is ready, if there is one."""
+        ready = self._ready
+        if not ready:
+            return None
+        member = ready.popleft()
+        member.listed = False
+        member.taken += 1
+        member.jobs += 1
+        if self._rates:
+            member.pace.spend()
+        if member.jobs == self._options.restart_every:
+            member.restart = True
+        if member.taken < self.slots:
+            self._list(member)
+        return member
+
+    def _list(self, member: Member) -> None:
+        """Have it lent again if it can be, at once or as soon as its rates allow it."""
+        if (
+            member.taken == self.slots
+            or member.listed
+            or member.resting
+            or member.restart
+            or member.phase is not _READY
+        ):
+            return
+        pause = member.pace.pause() if self._rates else 0.0
+        if pause > 0:
+            member.resting = True
+            self._later(pause, lambda: self._rested(member))
+        else:
+            member.listed = True
+            self._ready.append(member)
+
+    def _rested(self, member: Member) -> None:
+        member.resting = False
+        self._list(member)
+        self._wake()
+
+    async def lease(self) -> Member:
+        """A worker, as soon as there is one.
+
+        Raises:
+            WorkerNotStarted: the one that was started for this could not be, or all are given up.
+            WorkerStopped: the staff is gone.
+        """
+        while (member := self.take()) is None:
+            if self._closed:
+                raise WorkerStopped(f"{self.name} was stopped", worker=self.name)
+            if self._absent:
+                await asyncio.shield(self._spawn(self._start(self._absent.popleft())))
+            elif all(member.phase is Phase.DEAD for member in self.members):
+                raise WorkerNotStarted(f"all workers {self.name} are given up", worker=self.name)
+            else:
+                await self._turn()
+        return member
+
+    async def _turn(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._wake()  # woken for nothing: the next has the turn
+            elif turn in self._waiting:  # else it was passed over
+                self._waiting.remove(turn)
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                break
+        self._changed()
+
+    def give_back(
+        self, member: Member, *, failed: bool, doubted: bool = False, restart: bool = False
+    ) -> None:
+        """The job of a worker has ended.
+
+        Args:
+            failed: in an error, so that a worker that knows is asked for its health.
+            doubted: its code may still be running, so that any worker is asked, which waits for it.
+            restart: it asks for a fresh worker.
+        """
+        member.taken -= 1
+        if restart:
+            member.restart = True
+        if doubted or (failed and self._probes):
+            member.doubted = True
+        if member.phase is not _READY:
+            return
+        if not (member.restart or member.doubted):
+            self._list(member)
+            self._wake()
+            return
+        self._withdraw(member)
+        if member.taken == 0:
+            member.phase = Phase.AWAY
+            self._spawn(self._look_after(member))
+
+    def _withdraw(self, member: Member) -> None:
+        if member.listed:
+            member.listed = False
+            self._ready.remove(member)
+
+    # ------------------------------------------------------------- their life
+
+    async def start(self) -> None:
+        """Start all workers, one after another with the delay between them.
+
+        Raises:
+            WorkerNotStarted: one could not; those that were are stopped again.
+        """
+        try:
+            while self._absent:
+                await self._start(self._absent.popleft())
+                if self._absent and self._options.start_delay:
+                    await self._clock.sleep(self._options.start_delay)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _start(self, member: Member) -> None:
+        member.phase = Phase.AWAY
+        try:
+            if member.place is None:
+                member.place = self._maker.make(member.plan, member.index)
+            await self._in_time(member, "start")
+        except WorkerError as error:
+            self._failed(member, error)
+            raise
+        self._welcome(member)
+
+    async def _in_time(self, member: Member, step: str) -> None:
+        """Start or restart a worker; a place in which that takes too long is given up."""
+        place, limit = member.place, self._options.start_timeout
+        assert place is not None, "it was made for this"
+
+        def overdue(taken: Future[Any]) -> None:
+            assert limit is not None, "only then is there a time"
+            error = late(self.name, step, limit)
+            member.place = None
+            self._lost.append(place)
+            place.kill(error)
+            taken.end(None, error)
+
+        await _taken(begin_step(place, step, self._clock, limit, overdue), step)
+
+    def _welcome(self, member: Member) -> None:
+        """It is ready for its next job."""
+        if self._closed:
+            return
+        member.phase = Phase.READY
+        member.failures = 0
+        member.restart = member.doubted = False
+        self._list(member)
+        for _ in range(self.slots):
+            self._wake()
+
+    async def _look_after(self, member: Member) -> None:
+        place = member.place
+        assert place is not None, "a worker that was ready has a place"
+        try:
+            if member.restart or not await _is_well(place):
+                await self._in_time(member, "restart")
+                self.restarts += 1
+                member.jobs = 0
+        except WorkerError as error:
+            await self._leave(member)
+            self._failed(member, error)
+        else:
+            self._welcome(member)
+
+    def _failed(self, member: Member, error: WorkerError) -> None:
+        """It could not be started or restarted: try later, or never again."""
+        member.failures += 1
+        member.jobs = 0
+        _log.warning("worker.not_started", worker=self.name, index=member.index,
+                     failures=member.failures, error=repr(error))  # fmt: skip
+        if self._give_up is not None and member.failures >= self._give_up:
+            member.phase = Phase.DEAD
+            if all(one.phase is Phase.DEAD for one in self.members):
+                self._all_gone(error)
+                while self._waiting:
+                    self._wake()
+            return
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(member.failures - 1, 16))
+        self._later(pause, lambda: self._recovered(member))
+
+    def _recovered(self, member: Member) -> None:
+        member.phase = Phase.ABSENT
+        self._absent.append(member)
+        self._wake()
+
+    def _probe_idle(self) -> None:
+        """Ask workers for their health that nothing else would ask."""
+        assert self._options.probe_every is not None
+        for member in [one for one in self._ready if one.taken == 0]:
+            self._withdraw(member)
+            member.phase = Phase.AWAY
+            self._spawn(self._look_after(member))
+        self._later(self._options.probe_every, self._probe_idle)
+
+    def _later(self, seconds: float, then: Callable[[], None]) -> None:
+        def fire() -> None:
+            self._timers.discard(timer)
+            if not self._closed:
+                then()
+
+        timer = self._clock.call_later(seconds, fire)
+        self._timers.add(timer)
+
+    def _spawn(self, step: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits for it is told; nobody may
+
+    # ------------------------------------------------------------- the end
+
+    async def aclose(self) -> None:
+        """Stop the workers. No job may have one."""
+        self._closed = True
+        for timer in self._timers:
+            timer.cancel()
+        while self._waiting:
+            self._wake()
+        if self._tasks:
+            # A start that does not end is left to the end of its place.
+            await asyncio.wait(self._tasks, timeout=self.patience)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(self._dismiss(member) for member in self.members))
+        for place in self._lost:
+            await asyncio.to_thread(place.join, 0.1)
+
+    async def _dismiss(self, member: Member) -> None:
+        place = member.place
+        if place is None:
+            return
+        await self._leave(member)
+        place.close()
+        if not place.join(0) and not await asyncio.to_thread(place.join, self.patience):
+            place.kill(self._gone())
+
+    async def _leave(self, member: Member) -> None:
+        """Stop a worker; what it raises is said and changes nothing."""
+        if member.place is None:
+            return
+        stopped = life(member.place, "stop")
+        late = TimeoutError(f"stop() took longer than {self.patience:g} s")
+        timer = self._clock.call_later(self.patience, lambda: stopped.end(None, late))
+        try:
+            await stopped
+        except Exception as error:  # noqa: BLE001
+            _log.warning("worker.stop_failed", worker=self.name, index=member.index,
+                         error=repr(error))  # fmt: skip
+        finally:
+            timer.cancel()
+
+    def _gone(self) -> WorkerStopped:
+        return WorkerStopped(f"{self.name} was stopped", worker=self.name)
+
+
+def _has(plan: Plan, ready_made: Sequence[Any], step: str) -> bool:
+    return any(hasattr(one, step) for one in (ready_made or (plan.cls,)))
+
+
+async def _is_well(place: Place) -> bool:
+    try:
+        return bool(await _step(place, "healthy"))
+    except WorkerError:
+        return False
+
+
+async def _step(place: Place, step: str) -> Any:
+    """What a step of a worker's life gives.
+
+    Raises:
+        WorkerError: it raised, whatever that was: nothing that a worker raises ends the loop.
+    """
+    return await _taken(life(place, step), step)
+
+
+async def _taken(taken: Future[Any], step: str) -> Any:
+    try:
+        return await taken
+    except WorkerError:
+        raise
+    except BaseException as error:
+        us = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and us is not None and us.cancelling():
+            raise
+        raise WorkerError(f"{step}() raised {type(error).__name__}: {error}") from error

@@ -1,0 +1,104 @@
+"""Many futures as one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from treadle.errors import InvalidCall
+from treadle.guards import is_mapping
+from treadle.pools.future import Future
+from treadle.pools.wrapping import future_of
+
+__all__ = ["ReturnWhen", "Several", "Together"]
+
+ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
+
+
+class Several:
+    """What a user wants to wait for: futures, jobs, futures of the standard library, mixed.
+
+    Args:
+        given: an iterable of them, or a mapping with them as values.
+
+    Raises:
+        InvalidCall: there is something else among them.
+    """
+
+    def __init__(self, given: Iterable[Any] | Mapping[Any, Any]) -> None:
+        if not isinstance(given, Iterable):
+            raise InvalidCall(f"{given!r} is no list, dict or other iterable of futures")
+        self.keys: list[Any] | None = None
+        if is_mapping(given):
+            self.keys = list(given)
+            self.given = list(given.values())
+        else:
+            self.given = list(given)
+        self.futures = list(map(future_of, self.given))
+
+    def shaped(self, values: Iterable[Any]) -> Any:
+        """Values in the form in which the futures were given: a list, or a dict."""
+        if self.keys is None:
+            return list(values)
+        return dict(zip(self.keys, values, strict=True))
+
+    def cancel(self) -> None:
+        """Cancel all of them; of jobs, only the waiting."""
+        for one in self.futures:
+            one.cancel()
+
+    def leave(self) -> None:
+        """End the waiting for jobs, which go on."""
+        for one, future in zip(self.given, self.futures, strict=True):
+            if one is not future and not hasattr(one, "done"):
+                future.cancel()
+
+
+class Together:
+    """A future that ends when enough of several have.
+
+    Args:
+        futures: the several.
+        when: how many are enough.
+        each: is called after each of them, by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        futures: list[Future[Any]],
+        when: ReturnWhen,
+        each: Callable[[], object] | None = None,
+    ) -> None:
+        self.future: Future[None] = Future()
+        # The first that failed.
+        self.failed: Future[Any] | None = None
+        self.left = len(futures)
+        self._futures = futures
+        # Whether one is enough: any, or any that failed.
+        self._any = when == "FIRST_COMPLETED"
+        self._any_failed = when == "FIRST_EXCEPTION"
+        self._each = each
+        self._lock = threading.Lock()
+        if not futures:
+            self.future.end(None)
+        Future.watch(futures, self._ended)
+
+    def _ended(self, one: Future[Any]) -> None:
+        failure = one.failure
+        with self._lock:
+            self.left -= 1
+            enough = self.left == 0 or self._any
+            if failure is not None:
+                self.failed = self.failed or one
+                enough = enough or self._any_failed
+            if self._each is not None:
+                self._each()
+        if enough:
+            self.future.end(None)
+
+    def leave(self) -> None:
+        """Have the futures forget that somebody waits for them."""
+        if self.left:
+            for one in self._futures:
+                one.forget_callback(self._ended)
