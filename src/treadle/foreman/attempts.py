@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from treadle.errors import AttemptTimeout, Control, JobCancelled, LeaseLost
+from treadle.errors import AttemptTimeout, Control, JobCancelled, LeaseLost, Unsupported
 from treadle.faults import capture
 from treadle.foreman.deadlines import Deadlines
-from treadle.foreman.running import TAKEN_OVER, Noticed, Running, Stopped
+from treadle.foreman.running import TAKEN_OVER, CutOff, Noticed, Running, Stopped
 from treadle.foreman.settler import Settler
+from treadle.foreman.sites import Sites
 from treadle.foreman.tally import Tally
 from treadle.logs import get_logger
 from treadle.policies.breaker import Outcome, Pass
-from treadle.policies.drive import Ended as AttemptEnd
-from treadle.policies.drive import Step, verdict
+from treadle.policies.drive import AttemptEnd, Step, verdict
 from treadle.policies.match import leaf
-from treadle.pools.place import Call, Ended, Place
+from treadle.pools.sites.site import Call, Ended
 from treadle.ports import Settlement
 from treadle.records import Cause, Lease, Renewal, Settled
-from treadle.verdicts import Done, Failed, Released, Verdict
+from treadle.verdicts import Again, Done, Failed, Released, Verdict
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -31,27 +31,32 @@ if TYPE_CHECKING:
 __all__ = ["Attempts"]
 
 _log = get_logger("treadle.foreman")
+# Looking a member up in its enum costs more than a global name.
+_SUCCESS = Outcome.SUCCESS
+_ELSEWHERE = ("process", "ray")
+_FORGOTTEN = "the store has forgotten the lease of job {}"
 _STOPPED = "the foreman stopped before the attempt had ended"
 
 
 class Attempts:
-    """Runs leases in places and turns what comes of them into verdicts.
+    """Runs leases at sites and turns what comes of them into verdicts.
 
     Args:
         core: knows the tasks.
-        places: by mode.
+        sites: where each task runs.
         settler: takes the verdicts.
         noticed: what running jobs tell.
         judged: told how each attempt ended, for the breaker and for stopping.
         changed: set whenever an attempt has ended or a verdict was answered.
         torn_down: whether the foreman itself is being cancelled.
+        lease: seconds.
         patience: seconds that code has to end once it was asked to.
     """
 
     def __init__(
         self,
         core: Core,
-        places: Mapping[str, Place],
+        sites: Sites,
         settler: Settler,
         tally: Tally,
         *,
@@ -59,15 +64,18 @@ class Attempts:
         judged: Callable[[Running, Outcome, Step | None], None],
         changed: asyncio.Event,
         torn_down: Callable[[], bool],
+        lease: float,
         unknown_grace: float,
         patience: float,
     ) -> None:
-        self.running: set[Running] = set()
+        # In the order of their starts, as keys.
+        self.running: dict[Running, None] = {}
         self._changed = changed
         self._torn_down = torn_down
+        self._lease = lease
         self._core = core
         self._clock = core.clock
-        self._places = places
+        self._sites = sites
         self._noticed = noticed
         self._settler = settler
         self._tally = tally
@@ -86,42 +94,56 @@ class Attempts:
     def start(self, lease: Lease, held_until: float, leave: Pass) -> None:
         """Begin an attempt. A job of an unknown task is set aside."""
         job = Running(lease, held_until, leave, self._noticed)
-        self.running.add(job)
+        self.running[job] = None
         self._tally.leased(job)
+        job.began = self._clock.monotonic()
         task = self._core.tasks.get(lease.spec.task)
         if task is None:
             self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, self._aside.verdict(lease, f"no task {lease.spec.task!r} here"))
             return
-        job.began = self._clock.monotonic()
+        job.breaker = task.breaker
         timeout, deadline = self._timeout(job, task), None
-        if timeout is not None:
-            deadline = job.began + timeout
+        if task.worker is not None or task.mode in _ELSEWHERE:
+            # Its time begins when it has its worker or its process.
+            job.on_start = partial(self._begun, job, timeout)
+        elif timeout is not None:
+            deadline, timeout = job.began + timeout, None
             self._deadlines.add(job, deadline)
-        call = Call(task.name, lease.spec.payload, deadline, lease)
+        call = Call(task.name, lease.spec.payload, deadline, lease, timeout, self._lease)
         job.task = self._spawn(self._live(job, task, call))
+
+    def _begun(self, job: Running, timeout: float | None) -> None:
+        job.began = self._clock.monotonic()
+        if timeout is not None and job.ending is None:
+            self._deadlines.add(job, job.began + timeout)
 
     def _timeout(self, job: Running, task: Task[..., Any]) -> float | None:
         asked = job.lease.spec.timeout
         if asked is None:
-            return task.options.timeout
+            return task.timeout
         return None if asked == math.inf else asked
 
     async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:
         try:
             try:
-                ended = await self._places[task.mode].run(call, job)
+                ended = await self._sites.of(task).run(call, job)
+            except Unsupported as error:
+                # Declared after the foreman was opened, and nothing here can run it.
+                ended = Ended(error=error, undecodable=True)
             except asyncio.CancelledError as error:
                 ended = self._cancelled(job, error)
             if not job.settled:
                 self._conclude(job, task, ended)
-        # A fault of the place or of ours. Its lease would be renewed for ever if nobody judged it.
+        # A fault of the site or of ours. Its lease would be renewed for ever if nobody judged it.
         except Exception as error:  # noqa: BLE001
             _log.exception("attempt.broken", job=job.token.job_id, task=task.name)
             if not job.settled:
                 self._deadlines.discard(job)
                 self._judged(job, Outcome.NEUTRAL, None)
                 self._put(job, Failed(fault=capture(error)))
+        finally:
+            job.task = None
 
     def _cancelled(self, job: Running, error: BaseException) -> Ended:
         """By its own code; or everything is cancelled, because the loop is being torn down."""
@@ -147,19 +169,36 @@ class Attempts:
         self._tally.abandoned += 1
         _log.error("attempt.abandoned", job=job.token.job_id, task=job.lease.spec.task,
                    reason=str(job.ending))  # fmt: skip
-        self._conclude(job, self._core.tasks[job.lease.spec.task], Ended(error=job.ending))
+        task = self._core.tasks[job.lease.spec.task]
+        self._sites.give_up(task, job)
+        if isinstance(job.ending, CutOff):
+            # It goes on beside whoever has it next: that it was here must not be forgotten.
+            self._drop(job)
+            return
+        self._conclude(job, task, Ended(error=job.ending))
 
     def _conclude(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
         self._deadlines.discard(job)
         ending, error = job.ending, ended.error
-        if isinstance(ending, LeaseLost):
+        if ended.committed:
+            # Whatever came after it. The store answers that it knows.
+            self._judged(job, _SUCCESS, None)
+            self._put(job, Done())
+        elif isinstance(ending, LeaseLost) and not isinstance(ending, CutOff):
             self._drop(job)
         elif error is None:
-            self._judged(job, Outcome.SUCCESS, None)
+            self._judged(job, _SUCCESS, None)
             self._put(job, Done(result=ended.result), ended)
-        elif isinstance(ending, Stopped) and not isinstance(leaf(error), Control):
+        elif ended.unstarted and ending is None:
+            # Back to its old place: another foreman may have a worker for it.
+            self._judged(job, Outcome.NEUTRAL, None)
+            self._put(job, Released())
+        elif isinstance(ending, (Stopped, CutOff)) and not isinstance(leaf(error), Control):
             self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, _given_back(job, ending))
+        elif ended.crashed:
+            self._judged(job, Outcome.NEUTRAL, None)
+            self._put(job, _crashed(job, ended))
         elif ended.undecodable:
             self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, self._aside.verdict(job.lease, str(error), error))
@@ -168,13 +207,14 @@ class Attempts:
 
     def _judge(self, job: Running, task: Task[..., Any], ended: Ended) -> None:
         step = verdict(
-            task.options.retry,
+            task.retry,
             AttemptEnd(
                 lease=job.lease,
                 now=self._core.clock.now(),
                 error=ended.error,
                 ending=job.ending,
                 cause=Cause.RESULT if ended.unsendable else None,
+                fault=ended.fault,
             ),
             self._core.ids.chance,
         )
@@ -183,29 +223,37 @@ class Attempts:
 
     def _put(self, job: Running, verdict: Verdict, ended: Ended | None = None) -> None:
         job.settled = True
-        self.running.discard(job)
-        self._tally.ended(job, verdict)
-        self._settler.put(
-            Settlement(
-                token=job.token,
-                verdict=verdict,
-                follow_ups=ended.follow_ups if ended is not None else (),
-                note=job.latest,
-            )
+        settlement = Settlement(
+            token=job.token,
+            verdict=verdict,
+            follow_ups=ended.follow_ups if ended is not None else (),
+            note=job.latest,
         )
+        if job.reported is None:
+            self._send(job, settlement)
+        else:
+            # Until the breaker has been told, no other job has its place.
+            job.reported.add_done_callback(lambda _: self._send(job, settlement))
+
+    def _send(self, job: Running, settlement: Settlement) -> None:
+        self.running.pop(job, None)
+        self._tally.ended(job, settlement.verdict)
+        self._settler.put(settlement)
         self._changed.set()
 
     def _drop(self, job: Running) -> None:
         """The lease is gone, and with it the right to say anything of the job."""
         job.settled = True
         self._judged(job, Outcome.NEUTRAL, None)
-        self.running.discard(job)
+        self.running.pop(job, None)
         self._tally.lost(job, str(job.ending))
         self._changed.set()
 
     def renewed(self, jobs: Sequence[Running], answers: Sequence[Renewal]) -> None:
         """Act on the answers to a renewal."""
         for job, answer in zip(jobs, answers, strict=True):
+            if job.ending is not None:
+                continue  # asked once; to ask again would interrupt how it ends
             if answer is Renewal.LOST:
                 job.end(LeaseLost(TAKEN_OVER.format(job.token.job_id)))
             elif answer is Renewal.CANCEL:
@@ -222,6 +270,11 @@ class Attempts:
             self._changed.clear()
             await self._changed.wait()
 
+    def lose_all(self) -> None:
+        """Ask everything that still runs to end; the store knows of none of these leases."""
+        for job in list(self.running):
+            job.end(LeaseLost(_FORGOTTEN.format(job.token.job_id)))
+
     def end_all(self) -> None:
         """Ask everything that still runs to end; it is given back."""
         for job in list(self.running):
@@ -232,11 +285,19 @@ class Attempts:
         self._deadlines.close()
 
 
-def _given_back(job: Running, ending: Stopped) -> Verdict:
-    """What becomes of a job that its foreman had no time to wait for."""
+def _given_back(job: Running, ending: Stopped | CutOff) -> Verdict:
+    """What becomes of a job that its foreman had no time to wait for, or no lease."""
     if job.lease.spec.at_most_once and job.has_started:
         return Failed(cause=Cause.CRASHED, fault=capture(ending))
     return Released()
+
+
+def _crashed(job: Running, ended: Ended) -> Verdict:
+    """What becomes of a job whose process has died, and nothing else with it."""
+    spec = job.lease.spec
+    if spec.at_most_once or job.lease.crashes + 1 >= spec.max_crashes:
+        return Failed(cause=Cause.CRASHED, fault=ended.fault)
+    return Again(cause=Cause.CRASHED, fault=ended.fault)
 
 
 class SetAside:

@@ -1,8 +1,10 @@
-"""A foreman process under a supervisor: ``python -m treadle.foreman.child``.
+"""A foreman process: ``python -m treadle.foreman.child``.
 
 Its orders come as one line of JSON on standard input, because a command line can be read by every
-user of the machine and a URL may hold a password. The pipe stays open as long as the supervisor
-lives; its end tells the child to stop, so that a supervisor that is killed leaves no orphans.
+user of the machine and a URL may hold a password. Under a supervisor the pipe stays open as long
+as that lives; its end tells the child to stop, so that a supervisor that is killed leaves no
+orphans. Without one, it is what the process of ``treadle run`` turns into: what the command line
+has loaded is a third of the memory that a foreman needs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import msgspec
 
 from treadle.foreman.foreman import Foreman
 from treadle.foreman.page import Page
-from treadle.foreman.serve import serve
+from treadle.foreman.serve import RECYCLED, serve
 from treadle.logs import configure
 from treadle.target import core_of, load
 
@@ -27,16 +29,16 @@ __all__ = ["Orders"]
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a supervisor tells its child."""
+    """What a foreman process is to do."""
 
     # The app, "module:attribute".
     target: str
-    # Where the shared page is.
-    page: str
+    # Where the page is that is shared with the supervisor, if there is one.
+    page: str | None = None
     # Other URL than the app's.
     url: str | None = None
     burst: bool = False
-    name: str
+    name: str | None = None
     # Of the foreman.
     options: dict[str, Any] = {}
     log_level: str = "info"
@@ -54,7 +56,9 @@ def main() -> int:
     configure(level=orders.log_level, layout=orders.log_format)
     app: Any = load(orders.target)
     core = core_of(app, orders.target)
-    page = Page(Path(orders.page))
+    page = None if orders.page is None else Page(Path(orders.page))
+    if page is None:
+        pipe.close()
 
     def opened(foreman: Foreman, loop: asyncio.AbstractEventLoop) -> None:
         def watch() -> None:
@@ -65,17 +69,22 @@ def main() -> int:
 
         threading.Thread(target=watch, name="treadle-parent", daemon=True).start()
 
-    with app.override(url=orders.url) if orders.url is not None else nullcontext():
-        return asyncio.run(
-            serve(
+    async def live() -> int:
+        try:
+            return await serve(
                 core,
-                opened=opened,
+                opened=None if page is None else opened,
                 burst=orders.burst,
                 name=orders.name,
                 page=page,
                 **orders.options,
             )
-        )
+        finally:
+            await core.aclose()
+
+    with app.override(url=orders.url) if orders.url is not None else nullcontext():
+        status = asyncio.run(live())
+    return 0 if page is None and status == RECYCLED else status
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 
 from treadle.clock import Clock
+from treadle.errors import BreakerOpen
 from treadle.foreman.attempts import Attempts
 from treadle.foreman.claimer import Claimer, Found
+from treadle.foreman.lines import Lines
 from treadle.foreman.recycle import Recycling
 from treadle.foreman.status import Status
 from treadle.foreman.tally import Tally
@@ -17,6 +20,8 @@ from treadle.policies.gate import Gate
 
 __all__ = ["ClaimLoop"]
 
+_ASKED = frozenset({Found.ALL, Found.PART})
+
 
 class ClaimLoop:
     """Claims as many jobs as there are free places, and starts them.
@@ -25,6 +30,7 @@ class ClaimLoop:
         claimer: asks the store.
         attempts: takes the leases.
         tally: knows what is not settled yet.
+        lines: know for which jobs there is a worker.
         status: says when to stop.
         gate: of the breaker.
         recycling: knows when the process has lived long enough.
@@ -39,6 +45,7 @@ class ClaimLoop:
         attempts: Attempts,
         tally: Tally,
         status: Status,
+        lines: Lines,
         *,
         gate: Gate,
         recycling: Recycling,
@@ -51,6 +58,7 @@ class ClaimLoop:
         self._attempts = attempts
         self._tally = tally
         self._status = status
+        self._lines = lines
         self._gate = gate
         self._recycling = recycling
         self._clock = clock
@@ -74,12 +82,14 @@ class ClaimLoop:
                 await self._held_back(leave)
                 continue
             found, leases = await self._claim(free, held, leave)
-            if leases or found is not Found.NOTHING:
+            if leases or found is Found.MORE:
                 # A store in memory answers without waiting; the jobs must get their turn.
                 await self._clock.sleep(0)
-            elif self._burst and not held:
+            elif self._burst and not held and found is Found.ALL:
                 status.stop("nothing is left")
-            else:
+                return
+            # Beside a suspect nothing is claimed; when it ends, the next one may have its turn.
+            if found in _ASKED and leases < free and not claimer.alone:
                 await self._idle()
             self._recycle()
 
@@ -111,13 +121,36 @@ class ClaimLoop:
         self._recycle()
 
     async def _idle(self) -> None:
-        """Wait for something to claim, an attempt that ends, or a stop."""
-        await either(self._claimer.idle(), self._status.changed.wait())
+        """Wait until there may be something to claim, or a stop is asked for.
+
+        Attempts that end meanwhile make no claim worth while, unless they had a worker: there were
+        free places before, and what their verdicts make ready the store tells.
+        """
+        status, claimer = self._status, self._claimer
+        hint = asyncio.ensure_future(claimer.idle())
+        hint.add_done_callback(lambda _: status.changed.set())
+        try:
+            while not (hint.done() or status.stopping or self._worth_a_claim()):
+                status.changed.clear()
+                await status.changed.wait()
+                self._recycle()
+        finally:
+            hint.cancel()
+            await asyncio.gather(hint, return_exceptions=True)
+
+    def _worth_a_claim(self) -> bool:
+        """A worker is free, or nothing is held any more, for which a suspect or a burst waits."""
+        if self._lines.reopened:
+            return True
+        if self._attempts.running or self._tally.unsettled:
+            return False
+        return self._burst or self._claimer.suspects_wait
 
     async def _held_back(self, pause: float | None) -> None:
         """The breaker is open: wait out its pause, or the probe; or stop with its last trip."""
         if pause is None:
-            self._status.quit("the breaker has tripped for the last time")
+            reason = "the breaker has tripped for the last time"
+            self._status.quit(reason, BreakerOpen(reason, retry_after=math.inf))
         elif pause == math.inf:
             await self._until_changed()
         else:

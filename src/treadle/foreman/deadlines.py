@@ -1,9 +1,9 @@
 """The deadlines of many attempts with one timer.
 
 Nearly all attempts end long before their deadline, so what must be cheap is to set one and to
-take it back: two operations on a set, where a timer of the event loop costs an object and a
+take it back: two operations on a dict, where a timer of the event loop costs an object and a
 place in a heap until it would have fired. Deadlines that fall into the same hundredth of a second
-share a set (the hashed timing wheel of Varghese and Lauck, 1987, without the wheel).
+share a slot (the hashed timing wheel of Varghese and Lauck, 1987, without the wheel).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Deadlines:
     def __init__(self, clock: Clock, passed: Callable[[Running], None]) -> None:
         self._clock = clock
         self._passed = passed
-        self._slots: dict[int, set[Running]] = {}
+        # Those of a slot in the order in which they came, as keys.
+        self._slots: dict[int, dict[Running, None]] = {}
         self._timer: Timer | None = None
         self._armed = 0
 
@@ -38,18 +39,18 @@ class Deadlines:
         slot = int(deadline * _PER_SECOND) + 1
         jobs = self._slots.get(slot)
         if jobs is None:
-            jobs = self._slots[slot] = set()
+            jobs = self._slots[slot] = {}
             if self._timer is None or slot < self._armed:
                 self._arm(slot)
-        jobs.add(job)
+        jobs[job] = None
         job.slot = slot
 
     def discard(self, job: Running) -> None:
         """Watch it no longer. Harmless when it is not watched."""
         jobs = self._slots.get(job.slot)
         if jobs is not None:
-            jobs.discard(job)
-            # An empty set that was once large keeps its memory.
+            jobs.pop(job, None)
+            # An empty one that was once large keeps its memory.
             if not jobs:
                 del self._slots[job.slot]
 

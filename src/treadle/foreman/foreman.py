@@ -1,4 +1,4 @@
-"""A foreman: claims jobs, runs them in places, keeps the leases, settles the verdicts."""
+"""A foreman: claims jobs, runs them at its sites, keeps the leases, settles the verdicts."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING, Any, Self
 
 from treadle.config import ForemanSettings, foreman_settings
 from treadle.depends import Scopes
-from treadle.errors import BackendError, NotOpen
+from treadle.errors import NotOpen
 from treadle.events import Event
 from treadle.foreman.attempts import Attempts
+from treadle.foreman.breakers import Breakers
 from treadle.foreman.claimer import Claimer
 from treadle.foreman.claimloop import ClaimLoop
 from treadle.foreman.heartbeat import Heartbeat
+from treadle.foreman.lines import Lines
+from treadle.foreman.modes import Modes
 from treadle.foreman.notes import Notes
 from treadle.foreman.page import Page
+from treadle.foreman.presence import Presence
 from treadle.foreman.program import JobProgram
 from treadle.foreman.recycle import Recycling
 from treadle.foreman.running import Noticed, Running
 from treadle.foreman.settler import Settler
+from treadle.foreman.sites import Sites
 from treadle.foreman.status import QUIT, Status
 from treadle.foreman.tally import Tally
+from treadle.foreman.threads import Threads
 from treadle.foreman.turns import Turns
 from treadle.foreman.waits import within
 from treadle.foreman.watchdog import Watchdog
@@ -33,11 +39,9 @@ from treadle.logs import get_logger
 from treadle.policies.breaker import Breaker, BreakerChange, Outcome
 from treadle.policies.drive import Step
 from treadle.policies.gate import Gate
-from treadle.pools.aio import AsyncioPlace
-from treadle.pools.place import Place
-from treadle.pools.thread import ThreadPlace
+from treadle.pools.sites.site import Program
 from treadle.ports import Backend, Settlement
-from treadle.records import Session, SessionInfo, Settled
+from treadle.records import SessionInfo, Settled
 from treadle.version import __version__
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["QUIT", "Foreman"]
 
 _NEVER = sys.maxsize
+# Looking a member up in its enum costs more than a global name.
+_SUCCESS = Outcome.SUCCESS
 # Seconds that the last verdicts have to reach the store, however short the grace.
 _FLUSH = 5.0
 
@@ -65,6 +71,7 @@ class Foreman(Noticed):
         breaker: pauses the foreman after too many failed jobs.
         name: shown to people; host and process id by default.
         page: shared with a supervisor.
+        threads: those of this process, unless it is simulated.
         options: see :class:`~treadle.config.ForemanSettings`; what is not given comes from the
             configuration.
     """
@@ -77,6 +84,7 @@ class Foreman(Noticed):
         breaker: Breaker | None = None,
         name: str | None = None,
         page: Page | None = None,
+        threads: Threads | None = None,
         **options: Any,
     ) -> None:
         self.options: ForemanSettings = foreman_settings(core.settings.foreman, **options)
@@ -85,6 +93,7 @@ class Foreman(Noticed):
         self._core = core
         self._breaker = breaker
         self._page = page
+        self._threads = threads or Threads()
         self._turns = Turns(self.options.queues)
         self._status = Status()
         # Code that was asked to end has so long to do so: as long as the grace, within reason.
@@ -110,9 +119,8 @@ class Foreman(Noticed):
     def stats(self) -> Mapping[str, int]:
         """Jobs running now, and how many ended in which way since the start."""
         tally = self._opened()._tally
-        left = sum(place.abandoned for place in self._places.values())
-        return {"running": len(self._attempts.running), "abandoned": tally.abandoned + left,
-                **tally.counts}  # fmt: skip
+        return {"running": len(self._attempts.running),
+                "abandoned": tally.abandoned + self._sites.abandoned, **tally.counts}  # fmt: skip
 
     def _opened(self) -> Self:
         if self._life is None:
@@ -165,29 +173,30 @@ class Foreman(Noticed):
         core = self._core
         scopes = Scopes(core)
         await scopes.open()
-        self._places = self._make_places(scopes)
-        for place in self._places.values():
-            stack.push_async_callback(place.aclose)
+        self._sites = self._make_sites(scopes)
+        stack.push_async_callback(self._sites.aclose)
         stack.push_async_callback(scopes.aclose)
         self._backend = backend = await core.ready()
-        self._session = await backend.open_session(self._info())
-        stack.push_async_callback(self._close_session)
+        core.open_spool()
         page = self._page
+        self._presence = Presence(backend, self._info, page, self._forgotten, clock=core.clock)
+        await self._presence.open()
+        stack.push_async_callback(self._presence.close)
         if page is not None:
-            page.open(self._session.nonce)
             self.on_started = lambda running: page.started(running.token)
         self._tally = Tally(core.bus, core.clock, self._page)
         # Without a breaker of its own a foreman still honours ``Trip``.
         self._gate = Gate(self._breaker or Breaker(_NEVER), core.clock)
         self._settler = Settler(backend, self._answered, clock=core.clock, chance=core.ids.chance)
+        self._breakers = Breakers(backend, core.tasks, clock=core.clock, told=self._parked)
         self._attempts = self._make_attempts()
-        self._loop = self._make_loop(backend, self._session)
-        self._heartbeat = self._make_heartbeat(backend, self._session)
+        self._loop = self._make_loop(backend)
+        self._heartbeat = self._make_heartbeat(backend)
         self._heartbeat.start()
         stack.push_async_callback(self._heartbeat.stop)
         self._notes = Notes(
             backend,
-            self._session,
+            self._presence,
             self._attempts.renewed,
             lease=self.options.lease,
             clock=core.clock,
@@ -196,6 +205,7 @@ class Foreman(Noticed):
         ear = asyncio.get_running_loop().create_task(self._listen(), name="treadle-ear")
         stack.push_async_callback(_end, ear)
         stack.push_async_callback(self._settler.aclose)
+        stack.push_async_callback(self._breakers.aclose)
         stack.callback(self._attempts.close)
 
     def _info(self) -> SessionInfo:
@@ -210,34 +220,48 @@ class Foreman(Noticed):
             version=__version__,
         )
 
-    def _make_places(self, scopes: Scopes) -> dict[str, Place]:
+    def _make_sites(self, scopes: Scopes) -> Sites:
         program = JobProgram(self._core, scopes)
-        return {
-            "asyncio": AsyncioPlace(program),
-            "thread": ThreadPlace(program, clock=self._core.clock, patience=self._patience),
-        }
+        return Sites(
+            self._core.tasks,
+            self._make_modes(program),
+            program,
+            clock=self._core.clock,
+            changed=self._status.changed.set,
+        )
+
+    def _make_modes(self, program: Program) -> Modes:
+        return Modes(
+            self._core,
+            program,
+            self._threads,
+            patience=self._patience,
+            most=self.options.concurrency,
+            stopping=self._status.asked,
+        )
 
     def _make_attempts(self) -> Attempts:
         return Attempts(
             self._core,
-            self._places,
+            self._sites,
             self._settler,
             self._tally,
             noticed=self,
             judged=self._judged,
             changed=self._status.changed,
             torn_down=lambda: self._life is not None and self._life.cancelling() > 0,
+            lease=self.options.lease,
             unknown_grace=self.options.unknown_grace,
             patience=self._patience,
         )
 
-    def _make_loop(self, backend: Backend, session: Session) -> ClaimLoop:
+    def _make_loop(self, backend: Backend) -> ClaimLoop:
         core, options = self._core, self.options
+        lines = Lines(self._turns, options.exclude, self._sites)
         claimer = Claimer(
             backend,
-            session,
-            self._turns,
-            exclude=options.exclude,
+            self._presence,
+            lines,
             lease=options.lease,
             suspect_every=options.suspect_every,
             clock=core.clock,
@@ -255,6 +279,7 @@ class Foreman(Noticed):
             self._attempts,
             self._tally,
             self._status,
+            lines,
             gate=self._gate,
             recycling=recycling,
             clock=core.clock,
@@ -263,17 +288,18 @@ class Foreman(Noticed):
             probing=lambda: self._tell("breaker.half_open", trips=self._gate.trips),
         )
 
-    def _make_heartbeat(self, backend: Backend, session: Session) -> Heartbeat:
+    def _make_heartbeat(self, backend: Backend) -> Heartbeat:
         clock = self._core.clock
         return Heartbeat(
             backend,
-            session,
+            self._presence,
             lambda: list(self._attempts.running),
             loop=asyncio.get_running_loop(),
             lease=self.options.lease,
             clock=clock,
             chance=self._core.ids.chance,
             watchdog=Watchdog(clock, patience=1.0, blocked=self._blocked),
+            threads=self._threads,
         )
 
     # -- life --------------------------------------------------------------------------------
@@ -307,17 +333,13 @@ class Foreman(Noticed):
             await self._attempts.until_idle()
         await within(clock, max(grace, _FLUSH), self._settler.flush())
 
-    async def _close_session(self) -> None:
-        try:
-            await self._backend.close_session(self._session)
-        except (BackendError, ConnectionError) as error:
-            _log.warning("session.not_closed", error=repr(error), hint="its leases will lapse")
-
     async def _listen(self) -> None:
-        """Hear of jobs that are to be cancelled before the next renewal would tell."""
+        """Hear of losses, and of jobs to be cancelled before the next renewal would tell."""
         try:
-            async for event in self._backend.subscribe("job.cancelling"):
-                if any(job.token.job_id == event.job_id for job in self._attempts.running):
+            async for event in self._backend.subscribe("*"):
+                if event.name == "backend.lost_data":
+                    self._tell(event.name, **event.data)
+                elif any(job.token.job_id == event.job_id for job in self._attempts.running):
                     self._heartbeat.nudge()
         # Events are a convenience: without them the renewals tell, only later.
         except Exception:  # noqa: BLE001
@@ -333,18 +355,28 @@ class Foreman(Noticed):
         """A running job was asked to end."""
         self._attempts.ending(running)
 
+    def _forgotten(self) -> None:
+        """The store knows nothing of this foreman any more."""
+        self._tell("session.reopened", held=len(self._attempts.running))
+        self._attempts.lose_all()
+
     def _answered(self, ends: Sequence[Settlement], answers: Sequence[Settled]) -> None:
         self._attempts.settled(ends, answers)
 
     def _judged(self, running: Running, outcome: Outcome, step: Step | None) -> None:
-        if outcome is Outcome.SUCCESS and self._breaker is None and not running.leave.probe:
-            return
         pause = None if step is None else step.retry_after
+        if running.breaker is not None:
+            breaker = running.breaker
+            running.reported = self._breakers.report(running, breaker, outcome, pause)
+            # It is told instead of the foreman's own.
+            outcome = Outcome.NEUTRAL
+        if outcome is _SUCCESS and self._breaker is None and not running.leave.probe:
+            return
         change = self._gate.report(running.leave, outcome, pause)
         if change is not None:
             self._changed(change)
-        if step is not None and step.quit:
-            self._status.quit(f"job {running.token.job_id} asked for it")
+        if step is not None and step.quit is not None:
+            self._status.quit(f"job {running.token.job_id} asked for it", step.quit)
 
     def _changed(self, change: BreakerChange) -> None:
         name = "breaker.closed" if change is BreakerChange.CLOSED else "breaker.opened"
@@ -352,13 +384,20 @@ class Foreman(Noticed):
         self._tell(name, trips=self._gate.trips)
         self._status.changed.set()
 
+    def _parked(self, queue: str, change: BreakerChange, trips: int) -> None:
+        """The breaker of a queue has moved, for all foremen."""
+        name = "breaker.closed" if change is BreakerChange.CLOSED else "breaker.opened"
+        _log.warning(name, queue=queue, trips=trips)
+        self._tell(name, queue=queue, trips=trips)
+
     def _blocked(self, seconds: float, stack: str) -> None:
         self._tell("loop.blocked", seconds=seconds, stack=stack)
 
     def _tell(self, name: str, **data: Any) -> None:
         if self._core.bus.wanted(name):
             facts = {"foreman": self.name, **data}
-            self._core.bus.emit(Event(name=name, at=self._core.clock.now(), data=facts))
+            at, queue = self._core.clock.now(), data.get("queue")
+            self._core.bus.emit(Event(name=name, at=at, queue=queue, data=facts))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -8,29 +8,23 @@ import threading
 from collections.abc import Callable, Sequence
 
 from treadle.clock import Clock
+from treadle.durations import local_deadline
 from treadle.errors import JobCancelled, LeaseLost
 from treadle.failpoints import failpoint
-from treadle.foreman.running import TAKEN_OVER, Running
+from treadle.foreman.presence import Presence
+from treadle.foreman.running import TAKEN_OVER, CutOff, Running
+from treadle.foreman.threads import Threads
 from treadle.foreman.waits import within
 from treadle.foreman.watchdog import Watchdog
 from treadle.ids import Chance
 from treadle.logs import get_logger
 from treadle.ports import Backend, Held
-from treadle.records import Renewal, Session
+from treadle.records import Renewal
 
-__all__ = ["Heartbeat", "local_deadline"]
+__all__ = ["Heartbeat"]
 
 _log = get_logger("treadle.foreman")
 _BATCH = 1000
-
-
-def local_deadline(sent: float, lease: float) -> float:
-    """Until when a lease granted by a request sent at ``sent`` is held for certain.
-
-    The store counts from when it serves the request, which is later; the margin is for clocks
-    that run at different speeds and for the time it takes to end the code.
-    """
-    return sent + lease - min(max(1.0, lease / 10), lease / 2)
 
 
 class Heartbeat:
@@ -38,17 +32,18 @@ class Heartbeat:
 
     Args:
         backend: the store; this thread gets a client of its own.
-        session: whose presence it keeps up.
+        presence: what it keeps up.
         running: gives the leases that are held now; called from this thread.
         loop: of the foreman, where jobs are asked to end.
         lease: seconds.
         watchdog: looked at several times between two renewals.
+        threads: gives the thread.
     """
 
     def __init__(
         self,
         backend: Backend,
-        session: Session,
+        presence: Presence,
         running: Callable[[], Sequence[Running]],
         *,
         loop: asyncio.AbstractEventLoop,
@@ -56,9 +51,10 @@ class Heartbeat:
         clock: Clock,
         chance: Chance,
         watchdog: Watchdog,
+        threads: Threads,
     ) -> None:
         self._backend = backend
-        self._session = session
+        self._presence = presence
         self._running = running
         self._loop = loop
         self._lease = lease
@@ -68,19 +64,20 @@ class Heartbeat:
         self._stop = threading.Event()
         self._wake: asyncio.Event | None = None
         self._soon = False
+        # Whether the store did not answer the last renewal.
+        self._failed = False
         self._own: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._live, name="treadle-heartbeat", daemon=True)
+        self._aside = threads.aside(self._beat, "treadle-heartbeat")
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._aside.start()
 
     async def stop(self) -> None:
-        """End, after the call to the store that is under way."""
+        """End, whether the store answers the call that is under way or not."""
         self._stop.set()
         self._rouse()
-        while self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join)
+        await self._aside.join()
 
     def nudge(self) -> None:
         """Renew now: there is an answer to be had, such as that a job is to be cancelled."""
@@ -93,28 +90,46 @@ class Heartbeat:
             with contextlib.suppress(RuntimeError):  # it has ended just now
                 own.call_soon_threadsafe(wake.set)
 
-    def _live(self) -> None:
-        asyncio.run(self._beat())
-
     async def _beat(self) -> None:
         self._own, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        renewal: asyncio.Task[bool] | None = None
         pause = self._lease / 3
-        due = self._clock.monotonic() + pause * self._chance.uniform(0.9, 1.1)
+        looked = self._clock.monotonic()
+        due = looked + pause * self._chance.uniform(0.9, 1.1)
         tick = min(0.5, self._lease / 12)
+        # Several times before the local deadline, also of a short lease.
+        repeat = min(1.0, self._lease / 12)
         try:
             while not self._stop.is_set():
-                if not self._soon:
+                if renewal is not None or not self._soon:
                     await self._rest(tick)
                 self._watchdog.look()
-                now = self._clock.monotonic()
-                if now >= due or self._soon:
-                    self._soon = False
-                    renewed = await self._renew()
-                    wait = pause if renewed else min(pause, 1.0)
+                if renewal is not None and renewal.done():
+                    self._failed = renewal.cancelled() or not renewal.result()
+                    wait = repeat if self._failed else pause
                     due = self._clock.monotonic() + wait * self._chance.uniform(0.9, 1.1)
-                self._end_overdue()
+                    renewal = None
+                now = self._clock.monotonic()
+                wanted = self._soon or now >= due or self._pressing(now + 2 * tick)
+                if renewal is None and wanted:
+                    self._soon = False
+                    # Beside this loop: a store that does not answer must not keep it from seeing
+                    # that the leases have lapsed.
+                    renewal = self._own.create_task(self._renew())
+                    renewal.add_done_callback(self._answered)
+                # Where this thread itself stood still, nothing is known of the store.
+                unanswered = now - looked < pause and (self._failed or renewal is not None)
+                looked = now
+                self._end_overdue(CutOff if unanswered else LeaseLost)
         finally:
+            if renewal is not None:
+                renewal.cancel()
+                await asyncio.wait({renewal})
             await self._backend.aclose()
+
+    def _answered(self, _: asyncio.Task[bool]) -> None:
+        assert self._wake is not None
+        self._wake.set()
 
     async def _rest(self, seconds: float) -> None:
         """Sleep, or be woken."""
@@ -124,7 +139,7 @@ class Heartbeat:
 
     async def _renew(self) -> bool:
         """Renew everything that is held. False when the store did not answer."""
-        held = [job for job in self._running() if not job.settled and job.ending is None]
+        held = [job for job in self._running() if job.renews]
         try:
             for start in range(0, max(1, len(held)), _BATCH):
                 await self._extend(held[start : start + _BATCH])
@@ -139,7 +154,7 @@ class Heartbeat:
         sent = self._clock.monotonic()
         failpoint("extend.before_send")
         answers = await self._backend.extend(
-            self._session,
+            self._presence.session,
             [Held(token=job.token, started=job.has_started) for job in held],
             self._lease,
         )
@@ -154,13 +169,22 @@ class Heartbeat:
             if answer is Renewal.CANCEL:
                 self._end(job, JobCancelled("the job was cancelled", job_id=job.token.job_id))
 
-    def _end_overdue(self) -> None:
+    def _pressing(self, by: float) -> bool:
+        """Whether a lease ends before it would be renewed: its claim took long to be answered."""
+        return any(
+            job.held_until <= by and not (job.settled or job.commits) and job.ending is None
+            for job in self._running()
+        )
+
+    def _end_overdue(self, reason: type[LeaseLost]) -> None:
         now = self._clock.monotonic()
         for job in self._running():
             if job.held_until <= now and job.ending is None and not job.settled:
-                self._end(job, LeaseLost(_LAPSED.format(job.token.job_id)))
+                self._end(job, reason(_LAPSED.format(job.token.job_id)))
 
     def _end(self, job: Running, reason: Exception) -> None:
+        if job.ending is not None:
+            return  # asked once; to ask again would interrupt how it ends
         # A closed loop has ended its jobs itself.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(job.end, reason)

@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from treadle.clock import Clock
+from treadle.foreman.presence import Presence
 from treadle.foreman.running import Running
 from treadle.logs import get_logger
 from treadle.ports import Held, Jobs
-from treadle.records import Renewal, Session
+from treadle.records import Renewal
 
 __all__ = ["Notes"]
 
@@ -32,7 +33,7 @@ class Notes:
     def __init__(
         self,
         jobs: Jobs,
-        session: Session,
+        presence: Presence,
         answered: Callable[[Sequence[Running], Sequence[Renewal]], None],
         *,
         lease: float,
@@ -40,7 +41,7 @@ class Notes:
         pause: float = 0.25,
     ) -> None:
         self._jobs = jobs
-        self._session = session
+        self._presence = presence
         self._answered = answered
         self._lease = lease
         self._clock = clock
@@ -85,7 +86,7 @@ class Notes:
         if not held:
             return
         try:
-            answers = await self._jobs.extend(self._session, held, self._lease)
+            answers = await self._jobs.extend(self._presence.session, held, self._lease)
         # The last word goes with the verdict in any case.
         except Exception as error:  # noqa: BLE001
             _log.warning("progress.failed", jobs=len(held), error=repr(error))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from treadle.context import CURRENT, Attempting, Context
+from treadle.depends import in_thread
 from treadle.errors import PayloadError
-from treadle.failpoints import failpoint
+from treadle.failpoints import armed, failpoint
 from treadle.middleware import compose
 from treadle.policies.match import AttemptInfo
-from treadle.pools.place import Call, Channel, Ended, Invoke
+from treadle.pools.sites.site import Call, Channel, Ended, Invoke
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -43,22 +45,29 @@ class JobProgram:
             args, kwargs = task.shape.decode(envelope.body)
         except PayloadError as error:
             return Ended(error=error, undecodable=True)
-        attempting = Attempting(core, task, call.lease, envelope.headers, channel, call.deadline)
+        attempting = Attempting(
+            core, task, call.lease, envelope.headers, channel, call.deadline, call.term
+        )
         CURRENT.set(attempting)  # the task of this attempt has a context of its own
         try:
-            failpoint("claim.decoded")
-            failpoint("run.before_handler")
+            if armed():
+                failpoint("claim.decoded")
+                failpoint("run.before_handler")
             if task.injected or core.middleware:
                 value = await self._surrounded(task, attempting.context, args, kwargs, invoke)
-            elif task.is_async:
-                value = await task.fn(*args, **kwargs)
+            elif task.direct:
+                value = await _code(task)(*args, **kwargs)
             else:
-                value = await invoke(task.fn, args, kwargs)
+                value = await invoke(_code(task), args, kwargs)
             failpoint("run.after_handler")
         # Whatever a task raises, SystemExit and KeyboardInterrupt included, is the end of
         # its attempt and not of the foreman.
         except BaseException as error:  # noqa: BLE001
+            if attempting.committed:
+                return _committed(attempting, error=error)
             return _raised(error, channel)
+        if attempting.committed:
+            return _committed(attempting, value)
         return _returned(task, core, value, attempting, bound)
 
     async def _surrounded(
@@ -73,18 +82,48 @@ class JobProgram:
 
         async def endpoint(ctx: Context) -> Any:
             async with AsyncExitStack() as stack:
-                given = await self._scopes.inject(task, ctx, stack, invoke)
+                # A dependency is not given the worker of the task.
+                beside = invoke if task.worker is None else in_thread
+                given = await self._scopes.inject(task, ctx, stack, beside)
                 given.update(kwargs)
-                if task.is_async:
-                    return await task.fn(*args, **given)
-                return await invoke(task.fn, args, given)
+                if task.direct:
+                    return await _code(task)(*args, **given)
+                return await invoke(_code(task), args, given)
 
         return await compose(self._core.middleware, endpoint)(context)
+
+
+def _code(task: Task[..., Any]) -> Callable[..., Any]:
+    """What is called for a task: its function, where it runs inside a failpoint."""
+    fn: Callable[..., Any] = task.fn
+    if not armed():
+        return fn
+
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        failpoint("run.inside")
+        return fn(*args, **kwargs)
+
+    return inside
 
 
 def _bound(core: Core, call: Call) -> bytes:
     """What the payloads of a durable job are bound to."""
     return b"" if call.lease is None else core.codec.binding(call.name, call.lease.spec.id)
+
+
+def _committed(
+    attempting: Attempting, value: object = None, error: BaseException | None = None
+) -> Ended:
+    """The end of an attempt whose transaction was its end; what came after it is only said."""
+    ctx = attempting.context
+    if error is not None:
+        ctx.log.error("transaction.error_after_commit", error=repr(error))
+    if value is not None and not ctx.has_result:
+        ctx.log.warning(
+            "transaction.result_dropped",
+            hint="the job has ended with its transaction: say ctx.returns(value) in the block",
+        )
+    return Ended(committed=True)
 
 
 def _raised(error: BaseException, channel: Channel) -> Ended:
@@ -101,7 +140,7 @@ def _returned(
     task: Task[..., Any], core: Core, value: Any, attempting: Attempting, bound: bytes
 ) -> Ended:
     """The success of an attempt. ``None`` is not stored: no result reads as ``None``."""
-    retry = task.options.retry
+    retry = task.retry
     try:
         if retry.until:
             rejected = retry.rejects(value, _info(core, attempting.context))

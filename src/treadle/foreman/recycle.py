@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-
 from treadle.clock import Clock
+from treadle.pools.footprint import resident_bytes
 
-__all__ = ["Recycling", "resident_bytes"]
-
-_STATM = Path("/proc/self/statm")
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM now, in bytes; its peak where only that is known."""
-    if _STATM.exists():
-        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+__all__ = ["Recycling"]
 
 
 class Recycling:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from treadle.policies.breaker import Pass
+from treadle.errors import LeaseLost
+from treadle.policies.breaker import Breaker, Pass
 from treadle.records import Lease, Note, Token
 
-__all__ = ["TAKEN_OVER", "Noticed", "Running", "Stopped"]
+__all__ = ["TAKEN_OVER", "CutOff", "Noticed", "Running", "Stopped"]
 
 TAKEN_OVER = "the lease of job {} was taken over by another foreman"
 
@@ -17,33 +18,49 @@ class Stopped(Exception):
     """Why an attempt ends when its foreman's grace is over. It is given back, uncounted."""
 
 
+class CutOff(LeaseLost):
+    """Why an attempt ends whose lease could not be renewed, because the store did not answer.
+
+    Nobody may have had the time to take it over: the job is given back, uncounted, should the store
+    still know of the lease when it answers again.
+    """
+
+
 class Running:
-    """One attempt of one job. It is the :class:`~treadle.pools.place.Channel` of its code.
+    """One attempt of one job. It is the :class:`~treadle.pools.sites.site.Channel` of its code.
 
     The event loop of the foreman owns it; the heartbeat thread and the threads of tasks only
     read and write single attributes.
     """
 
     __slots__ = (
-        "_foreman", "began", "ending", "has_started", "held_until", "latest", "lease", "leave",
-        "settled", "slot", "task", "token",
+        "_foreman", "began", "breaker", "commits", "ending", "has_started", "held_until",
+        "latest", "lease", "leave", "on_start", "reported", "settled", "slot", "task", "token",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, held_until: float, leave: Pass, foreman: Noticed) -> None:
         self.lease = lease
         # Handed back to the breaker with the outcome.
         self.leave = leave
+        # Of its task, shared by the fleet; and the report to it, for which the verdict waits.
+        self.breaker: Breaker | None = None
+        self.reported: asyncio.Task[None] | None = None
         self.token: Token = lease.token
         # Local, monotonic: past it the lease counts as lost, whatever the store thinks.
         self.held_until = held_until
         self.ending: BaseException | None = None
+        # A transaction ends it in the store, or has ended it: its lease goes with the commit.
+        self.commits = False
         self.has_started = False
         # The last word of the code, as long as the store does not have it.
         self.latest: Note | None = None
         self.settled = False
         self.began = 0.0
-        # Set when it starts; what cannot start is settled at once.
-        self.task: asyncio.Task[None]
+        # Told when the code is about to run, for a job that had to wait for a worker.
+        self.on_start: Callable[[], None] | None = None
+        # While it runs. Its context refers to this object: kept longer, the two would wait for
+        # the collector.
+        self.task: asyncio.Task[None] | None = None
         # Where its deadline is kept; see Deadlines.
         self.slot = -1
         self._foreman = foreman
@@ -53,9 +70,18 @@ class Running:
         """The foreman is asked to stop."""
         return self._foreman.stopping
 
+    @property
+    def renews(self) -> bool:
+        """Whether its lease is to be renewed: also of what was asked to end, until it has."""
+        if self.settled or self.commits:
+            return False
+        return not isinstance(self.ending, LeaseLost) or isinstance(self.ending, CutOff)
+
     def started(self) -> None:
         """The code is about to run."""
         self.has_started = True
+        if self.on_start is not None:
+            self.on_start()
         if self._foreman.on_started is not None:
             self._foreman.on_started(self)
 
@@ -64,14 +90,19 @@ class Running:
         self.latest = note
         self._foreman.on_note(self)
 
+    def committing(self, yes: bool) -> None:
+        """A transaction is about to end it, or could not."""
+        self.commits = yes
+
     def end(self, reason: BaseException) -> None:
         """Ask the code to end. The first reason stands; later ones only ask again."""
-        if self.settled:
+        if self.settled or (self.commits and isinstance(reason, LeaseLost)):
             return
         if self.ending is None:
             self.ending = reason
             self._foreman.on_ending(self)
-        self.task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
 
 class Noticed:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from treadle.foreman.foreman import Foreman
+from treadle.foreman.signals import heard
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -28,7 +28,8 @@ async def serve(
 ) -> int:
     """Run a foreman until a signal, ``Quit``, or with ``burst`` until nothing is left.
 
-    The first SIGTERM or SIGINT stops it in good order, a second one leaves at once.
+    The first SIGTERM or SIGINT stops it in good order, a second one leaves at once, also
+    while something blocks the event loop.
 
     Args:
         core: of the app.
@@ -40,7 +41,7 @@ async def serve(
     """
     foreman = Foreman(core, **options)
     loop = asyncio.get_running_loop()
-    with _signals(loop, foreman):
+    with heard(loop, _stopper(foreman, loop)):
         async with foreman:
             if opened is not None:
                 opened(foreman, loop)
@@ -50,26 +51,15 @@ async def serve(
     return foreman.exit_status
 
 
-@contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, foreman: Foreman) -> Any:
-    """Stop by signal. Where the loop cannot watch signals (Windows), by KeyboardInterrupt alone."""
+def _stopper(foreman: Foreman, loop: asyncio.AbstractEventLoop) -> Callable[[signal.Signals], None]:
     # Of the signal itself: a foreman that is stopping for a reason of its own gets its grace.
     asked = False
 
-    def stop(number: int) -> None:
+    def hear(number: signal.Signals) -> None:
         nonlocal asked
         if asked:
             os._exit(128 + number)
         asked = True
-        foreman.ask_to_stop()
+        loop.call_soon_threadsafe(foreman.ask_to_stop)
 
-    watched: list[int] = []
-    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop, number)
-            watched.append(number)
-    try:
-        yield
-    finally:
-        for number in watched:
-            loop.remove_signal_handler(number)
+    return hear

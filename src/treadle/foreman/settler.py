@@ -84,7 +84,7 @@ class Settler:
                 answers = await self._jobs.settle(batch)
                 _pass("sent_no_reply", batch)
                 _pass("after_reply", batch)
-            except (BackendError, ConnectionError) as error:
+            except (BackendError, OSError) as error:
                 failures += 1
                 pause = self._chance.uniform(0.0, min(5.0, 0.05 * 2.0 ** min(failures, 16)))
                 _log.warning("settle.failed", jobs=len(batch), error=repr(error), again_in=pause)

@@ -22,6 +22,8 @@ class Status:
         # Why, for people.
         self.reason = ""
         self.exit_status = 0
+        # The same, for a program that asks.
+        self.error: BaseException | None = None
         # Why a process wants to be replaced by a fresh one.
         self.recycled: str | None = None
         # A stop was asked for.
@@ -37,10 +39,18 @@ class Status:
         self.asked.set()
         self.changed.set()
 
-    def quit(self, reason: str) -> None:
+    def quit(self, reason: str, error: BaseException) -> None:
         """Stop in good order, and say to the supervisor that no other is to follow."""
+        self._end(QUIT, reason, error)
+
+    def fail(self, reason: str, error: BaseException) -> None:
+        """Stop in good order, because it cannot go on."""
+        self._end(1, reason, error)
+
+    def _end(self, exit_status: int, reason: str, error: BaseException) -> None:
         _log.warning("foreman.quit", reason=reason)
-        self.exit_status = QUIT
+        self.exit_status = self.exit_status or exit_status
+        self.error = self.error or error
         self.stop(reason)
 
     def recycle(self, reason: str) -> None:

@@ -20,6 +20,7 @@ from treadle.errors import BackendError
 from treadle.foreman.child import Orders
 from treadle.foreman.page import Page
 from treadle.foreman.serve import RECYCLED
+from treadle.foreman.signals import heard
 from treadle.foreman.status import QUIT
 from treadle.foreman.waits import either
 from treadle.logs import get_logger
@@ -104,7 +105,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._folder = Path(tempfile.mkdtemp(prefix="treadle-"))
         loop = asyncio.get_running_loop()
-        with self._signals(loop):
+        with heard(loop, lambda number: loop.call_soon_threadsafe(self.stop, number.name)):
             try:
                 async with asyncio.TaskGroup() as group:
                     for number in range(self._processes):
@@ -117,12 +118,21 @@ class Supervisor:
 
     async def _keep(self, number: int) -> None:
         """One process after another in the same place."""
-        deaths = failed = generation = 0
+        deaths = failed = refused = generation = 0
         while not self._stopping:
             began = self._core.clock.monotonic()
             generation += 1
             page = self._folder / f"{number}-{generation}"
-            status = await self._child(number, page)
+            try:
+                child = await self._start(page)
+            except OSError as error:
+                # No memory, no process more, no disk: that may pass, and the others go on.
+                refused += 1
+                page.unlink(missing_ok=True)
+                await self._pause("foreman.not_started", number, repr(error), refused + 1)
+                continue
+            refused = 0
+            status = await self._serve(number, page, child)
             opened = await self._report(page, status)
             if status == QUIT and not self._stopping:
                 self._status = QUIT
@@ -138,14 +148,13 @@ class Supervisor:
                 return
             steady = self._core.clock.monotonic() - began >= _STEADY
             deaths = 1 if steady else deaths + 1
-            await self._pause(number, status, deaths)
+            reason = f"signal {-status}" if status < 0 else f"exit status {status}"
+            await self._pause("foreman.died", number, reason, deaths)
 
-    async def _child(self, number: int, page: Path) -> int:
-        """Start a process and wait for its end."""
+    async def _start(self, page: Path) -> asyncio.subprocess.Process:
+        """A new process that waits for its orders."""
         Page.create(page, self._places * _SLOTS)
-        name = f"{socket.gethostname()}:{os.getpid()}.{number + 1}"
-        orders = msgspec.structs.replace(self._orders, page=str(page), name=name)
-        child = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "treadle.foreman.child",
@@ -154,6 +163,11 @@ class Supervisor:
             # through this process.
             start_new_session=hasattr(os, "setsid"),
         )
+
+    async def _serve(self, number: int, page: Path, child: asyncio.subprocess.Process) -> int:
+        """Give a process its orders and wait for its end."""
+        name = f"{socket.gethostname()}:{os.getpid()}.{number + 1}"
+        orders = msgspec.structs.replace(self._orders, page=str(page), name=name)
         self._children[number] = child
         assert child.stdin is not None
         try:
@@ -185,11 +199,10 @@ class Supervisor:
             _log.info("death.reported", held=len(leases), started=len(started))
         return True
 
-    async def _pause(self, number: int, status: int, deaths: int) -> None:
-        """Say what happened, and wait longer each time. The first replacement comes at once."""
-        pause = 0.0 if deaths == 1 else min(_LONGEST_PAUSE, 0.5 * 2.0 ** (deaths - 2))
-        reason = f"signal {-status}" if status < 0 else f"exit status {status}"
-        _log.error("foreman.died", number=number + 1, reason=reason, again_in=pause)
+    async def _pause(self, what: str, number: int, reason: str, times: int) -> None:
+        """Say what happened, and wait longer each time. After the first time not at all."""
+        pause = 0.0 if times == 1 else min(_LONGEST_PAUSE, 0.5 * 2.0 ** min(times - 2, 16))
+        _log.error(what, number=number + 1, reason=reason, again_in=pause)
         await either(self._core.clock.sleep(pause), self._stop.wait())
 
     def stop(self, reason: str) -> None:
@@ -212,16 +225,3 @@ class Supervisor:
     def _signal(self, child: asyncio.subprocess.Process, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(number)
-
-    @contextlib.contextmanager
-    def _signals(self, loop: asyncio.AbstractEventLoop) -> Any:
-        watched: list[int] = []
-        for number in (int(signal.SIGTERM), int(signal.SIGINT)):
-            with contextlib.suppress(NotImplementedError, ValueError):
-                loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
-                watched.append(number)
-        try:
-            yield
-        finally:
-            for number in watched:
-                loop.remove_signal_handler(number)

@@ -18,6 +18,8 @@ from treadle.verdicts import Again, Cancelled, Done, Failed, Released, Verdict
 __all__ = ["Tally"]
 
 _log = get_logger("treadle.foreman")
+# Looking a member up in its enum costs more than a global name.
+_OK = Settled.OK
 _EVENT_OF: Mapping[type, str] = {
     Done: "job.succeeded",
     Again: "job.retrying",
@@ -49,14 +51,13 @@ class Tally:
         """A lease was granted."""
         if self._page is not None:
             self._page.lease(job.token)
-        if self._bus.wanted("job.started"):
+        if self._bus.heard and self._bus.wanted("job.started"):
             self._emit("job.started", job, {})
 
     def ended(self, job: Running, verdict: Verdict) -> None:
         """An attempt ended, its verdict is on the way to the store."""
         self.unsettled += 1
-        wanted = self._bus.wanted
-        if type(verdict) is not Done or wanted("job.succeeded") or wanted("job.lost"):
+        if type(verdict) is not Done or self._bus.heard:
             self._ending[job.token] = job
 
     def settled(self, ends: Sequence[Settlement], answers: Sequence[Settled]) -> None:
@@ -68,7 +69,7 @@ class Tally:
             if page is not None:
                 page.ended(end.token)
             job = ending.pop(end.token, None) if ending else None
-            if answer is Settled.OK or answer is Settled.ALREADY:
+            if answer is _OK or answer is Settled.ALREADY:
                 name = _EVENT_OF[type(end.verdict)]
                 counts[name] += 1
                 if job is not None:

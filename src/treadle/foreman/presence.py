@@ -1,0 +1,75 @@
+"""The session of a foreman, and the next one, should the store forget it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from treadle.clock import Clock
+from treadle.errors import BackendError
+from treadle.foreman.page import Page
+from treadle.foreman.waits import within
+from treadle.logs import get_logger
+from treadle.ports import Jobs
+from treadle.records import Session, SessionInfo
+
+__all__ = ["Presence"]
+
+_log = get_logger("treadle.foreman")
+_PATIENCE = 2.0
+
+
+class Presence:
+    """Keeps a foreman present in a store. All parts of the foreman read its session here.
+
+    Args:
+        jobs: the store.
+        info: what the foreman says of itself, asked for each session.
+        page: shared with a supervisor.
+        forgotten: told when the store has forgotten a session, and every lease with it.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        info: Callable[[], SessionInfo],
+        page: Page | None,
+        forgotten: Callable[[], object],
+        *,
+        clock: Clock,
+    ) -> None:
+        self._jobs = jobs
+        self._info = info
+        self._page = page
+        self._forgotten = forgotten
+        self._clock = clock
+        self._answered = False
+        self.session: Session
+
+    async def open(self) -> None:
+        """Become present."""
+        self.session = await self._jobs.open_session(self._info())
+        if self._page is not None:
+            self._page.open(self.session.nonce)
+
+    async def reopen(self) -> None:
+        """Become present again, with nothing held.
+
+        A store forgets a session that was silent for a day; and one that was restored from a
+        backup may never have known it.
+        """
+        await self.open()
+        _log.warning("session.reopened", name=self.session.info.name)
+        self._forgotten()
+
+    async def close(self) -> None:
+        """Give back every lease and be gone. A store that is silent is not waited for."""
+        await within(self._clock, _PATIENCE, self._close())
+        if not self._answered:
+            _log.warning("session.not_closed", waited=_PATIENCE, hint="its leases will lapse")
+
+    async def _close(self) -> None:
+        try:
+            await self._jobs.close_session(self.session)
+        except (BackendError, OSError) as error:
+            _log.warning("session.not_closed", error=repr(error), hint="its leases will lapse")
+        self._answered = True
