@@ -15,6 +15,7 @@ from treadle.events import Event
 from treadle.loopthread import refuse_in_loop
 from treadle.ports import EXAMINE_MAX, Query
 from treadle.records import JobRecord
+from treadle.testing.crashes import crash_of
 
 if TYPE_CHECKING:
     from treadle.app import Treadle
@@ -55,8 +56,12 @@ async def adrain(app: Treadle, *queues: str) -> list[JobRecord]:
 
     app.core.bus.on("job.started", note)
     try:
-        async with app.foreman(burst=True, queues=queues or ("*",)) as foreman:
-            await foreman.join()
+        crash = crash_of(app.core)
+        if crash is not None:
+            await crash.drain(app, queues or ("*",))
+        else:
+            async with app.foreman(burst=True, queues=queues or ("*",)) as foreman:
+                await foreman.join()
     finally:
         app.core.bus.off(note)
     return await _records(app.core, list(started))
@@ -127,9 +132,7 @@ class Wanted:
 
     def arguments(self, record: JobRecord) -> dict[str, Any]:
         """The arguments of a job by name, defaults included."""
-        codec = self.core.codec
-        associated = codec.binding(record.spec.task, record.id)
-        body = codec.open(record.spec.payload, associated=associated).body
+        body = self.core.codec.body_of(record.spec.payload, record.spec.task, record.id)
         args, kwargs = self.task.shape.decode(body)
         bound = self._signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()

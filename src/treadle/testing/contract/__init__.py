@@ -34,11 +34,13 @@ _THEMES = (
     "leases",
     "limits",
     "loops",
+    "named",
     "order",
     "pauses",
     "push",
     "rates",
     "retention",
+    "room",
     "rotation",
     "sessions",
     "settle",
@@ -62,11 +64,13 @@ from treadle.testing.contract.keys import KeysContract  # noqa: E402
 from treadle.testing.contract.leases import LeasesContract  # noqa: E402
 from treadle.testing.contract.limits import LimitsContract  # noqa: E402
 from treadle.testing.contract.loops import LoopsContract  # noqa: E402
+from treadle.testing.contract.named import NamedContract  # noqa: E402
 from treadle.testing.contract.order import OrderContract  # noqa: E402
 from treadle.testing.contract.pauses import PausesContract  # noqa: E402
 from treadle.testing.contract.push import PushContract  # noqa: E402
 from treadle.testing.contract.rates import RatesContract  # noqa: E402
 from treadle.testing.contract.retention import RetentionContract  # noqa: E402
+from treadle.testing.contract.room import RoomContract  # noqa: E402
 from treadle.testing.contract.rotation import RotationContract  # noqa: E402
 from treadle.testing.contract.sessions import SessionsContract  # noqa: E402
 from treadle.testing.contract.settle import SettleContract  # noqa: E402
@@ -92,11 +96,13 @@ __all__ = [
     "LimitsContract",
     "LoopsContract",
     "Make",
+    "NamedContract",
     "OrderContract",
     "PausesContract",
     "PushContract",
     "RatesContract",
     "RetentionContract",
+    "RoomContract",
     "RotationContract",
     "SessionsContract",
     "SettleContract",
@@ -121,11 +127,13 @@ class BackendContract(
     LeasesContract,
     LimitsContract,
     LoopsContract,
+    NamedContract,
     OrderContract,
     PausesContract,
     PushContract,
     RatesContract,
     RetentionContract,
+    RoomContract,
     RotationContract,
     SessionsContract,
     SettleContract,

@@ -217,6 +217,17 @@ class AlterContract(Contract):
         duplicate = await store.push(store.job(unique=Unique(key="u")))
         assert duplicate == [Pushed(PushStatus.DUPLICATE, old.spec.id)]
 
+    async def test_retry_for_a_time_does_not_break_uniqueness(
+        self, store: Driver, clock: ManualClock
+    ) -> None:
+        """Alter: the same for a key that was held for a time, and is held until done by now."""
+        old = await store.run(unique=Unique(key="u", scope=Scope.FOR, ttl=5.0))
+        await store.fail(old)
+        clock.advance(6)
+        await store.add(unique=Unique(key="u"))
+        answer = await store.alter(old.spec.id, Retry())
+        assert answer == Altered(refused={old.spec.id: FAILED})
+
     # ------------------------------------------------------------- reschedule, reprioritise
 
     @pytest.mark.parametrize("due", [In(9.0), "at"])
@@ -309,6 +320,14 @@ class AlterContract(Contract):
     async def test_nothing_found(self, store: Driver) -> None:
         """Alter of what is not there changes nothing and says nothing."""
         assert await store.alter(store.ids.new(), Cancel()) == Altered()
+
+    async def test_what_is_deleted_before_its_end_has_not_ended(self, store: Driver) -> None:
+        """Gone: the tombstone of a removed job says no state, and what a second push is told."""
+        job_id = await store.add()
+        await store.alter(job_id, Delete())
+        gone = await store.gone(job_id)
+        assert gone is not None
+        assert (gone.pushed.status, gone.state) == (PushStatus.EXISTS, None)
 
     async def test_a_deleted_dead_letter_is_gone_for_good(self, store: Driver) -> None:
         """Alter: delete removes a final job, its counts too."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from treadle.ports import Feature
 from treadle.records import In, JobState, OnConflict, Pushed, PushStatus, Unique
 from treadle.testing.contract.base import Contract, Driver, needs
@@ -30,6 +32,16 @@ class BoundsContract(Contract):
         assert await store.gone(job.id) is None
         await store.done(lease)
         assert await store.push(job) == [CREATED]
+
+    async def test_an_id_that_was_refused_is_free_in_the_same_push(self, store: Driver) -> None:
+        """Push: "``full``, nothing recorded"; what comes later under the id has its own place."""
+        refused = store.job(queue="q", bound=0, due=In(5.0))
+        between = store.job(queue="q")
+        later = msgspec.structs.replace(refused, bound=None, due=None, payload=b"later")
+        assert await store.push(refused, between, later) == [FULL, CREATED, CREATED]
+        records = await store.records(queue="q", oldest_first=True)
+        assert [record.spec for record in records] == [between, later]
+        assert await store.claimed(2) == [between.id, later.id]
 
     async def test_jobs_of_the_same_push_count(self, store: Driver) -> None:
         """Push: jobs of the same push count."""

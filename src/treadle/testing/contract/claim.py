@@ -26,6 +26,8 @@ COVERED: list[tuple[tuple[str, ...], tuple[str, ...], set[str]]] = [
     (("mail",), ("mail",), set()),
     (("mail.a",), ("mail", "mail.a.b"), {"mail.a"}),
     (("nothing",), (), set()),
+    (("*",), ("*",), set()),
+    (("sms",), ("*",), {"sms"}),
 ]
 
 
@@ -155,7 +157,8 @@ class ClaimContract(Contract):
         clock.advance(5)
         granted: list[str] = []
         for _ in range(20):
-            answer = await store.ask(ADVANCE)
+            answer = await store.ask(3 * ADVANCE)
+            assert len(answer.leases) <= ADVANCE
             granted += [lease.spec.id for lease in answer.leases]
             if not answer.more:
                 break
@@ -217,6 +220,15 @@ class ClaimContract(Contract):
         clock.advance(6)
         assert await store.claimed(5) == [good]
         assert await store.state(late) is JobState.FAILED
+
+    async def test_what_comes_back_may_have_expired(
+        self, store: Driver, clock: ManualClock
+    ) -> None:
+        """Claim 2. A lease that lapses after the job has expired gives it to nobody."""
+        lease = await store.run(expires=In(5.0))
+        clock.advance(31)
+        assert await store.claimed(5) == []
+        assert await store.state(lease.spec.id) is JobState.FAILED
 
     async def test_time_moves_for_the_whole_namespace(
         self, store: Driver, clock: ManualClock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from treadle.ports import Delete, Feature, Query
+from treadle.ports import Cancel, Delete, Feature, Query, Settlement
 from treadle.records import After, Cause, In, JobState, Keep, OnFailure, Unique
 from treadle.testing.clock import ManualClock
 from treadle.testing.contract.base import Contract, Driver, needs
@@ -110,6 +110,33 @@ class DependenciesContract(Contract):
                 await store.crash(await store.take())
         assert await store.state(waiting) is JobState.FAILED
 
+    @pytest.mark.parametrize("how", ["settle", "cancel", "delete", "expire", "crash"])
+    async def test_the_first_that_failed_is_why(
+        self, store: Driver, clock: ManualClock, how: str
+    ) -> None:
+        """States: a dependency fails; of those that fail in one step it is the first."""
+        fields = {"expires": In(5.0) if how == "expire" else None, "max_crashes": 1}
+        one, two = await store.add_many(2, **fields)
+        waiting = await store.add(after=after(two, one), queue="later")
+        both = Query(ids=(one, two), oldest_first=True)
+        match how:
+            case "settle":
+                leases = await store.claim(2)
+                ends = [Settlement(token=lease.token, verdict=Failed()) for lease in leases]
+                await store.backend.settle(ends)
+            case "cancel":
+                await store.backend.alter(both, Cancel())
+            case "delete":
+                await store.backend.alter(both, Delete())
+            case "expire":
+                clock.advance(6)
+            case _:
+                for lease in await store.claim(2):
+                    await store.start(lease)
+                clock.advance(31)
+        record = await store.record(waiting)
+        assert (record.state, record.reason) == (JobState.FAILED, f"after:{one}")
+
     async def test_with_run_it_waits_for_the_others(self, store: Driver) -> None:
         """OnFailure: ``run`` counts a failure as if it had succeeded, no more."""
         first, second = await store.run(), await store.run()
@@ -119,6 +146,16 @@ class DependenciesContract(Contract):
         assert await store.state(waiting) is JobState.WAITING
         await store.done(second)
         assert await store.state(waiting) is JobState.QUEUED
+
+    async def test_each_end_is_a_change(self, store: Driver) -> None:
+        """JobRecord: the version goes up with every change, here of what it still waits for."""
+        first, second = await store.run(), await store.run()
+        waiting = await store.add(after=after(first.spec.id, second.spec.id))
+        before = await store.record(waiting)
+        await store.done(first)
+        record = await store.record(waiting)
+        assert record.waits_for == (second.spec.id,)
+        assert record.version > before.version
 
     @pytest.mark.parametrize("keep", [Keep(), Keep(succeeded=0.0)], ids=["kept", "tombstone"])
     async def test_one_that_has_succeeded(self, store: Driver, keep: Keep) -> None:

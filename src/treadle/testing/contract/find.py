@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from treadle.errors import InvalidOption
 from treadle.faults import Fault
 from treadle.ports import EXAMINE_MAX, Feature, Query
 from treadle.records import In, JobState, Unique
@@ -36,6 +37,12 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"queue": "mail", "tags": ("y",), "task": "pkg.*"}, "b"),
     ({"ids": ("a", "c", "nobody")}, "ac"),
     ({"ids": ("a", "c"), "queue": "mail"}, "a"),
+    # What is named twice is found once.
+    ({"ids": ("a", "c", "a")}, "ac"),
+    ({"states": (JobState.QUEUED, JobState.QUEUED)}, "abd"),
+    ({"queue": "sms", "states": (JobState.FAILED, JobState.QUEUED, JobState.FAILED)}, "de"),
+    ({"task": "other", "states": (JobState.FAILED, JobState.FAILED)}, "e"),
+    ({"tags": ("x", "x")}, "ab"),
 ]
 
 
@@ -91,6 +98,13 @@ class FindContract(Contract):
         assert page.cursor is not None
         page = await store.backend.find(msgspec.structs.replace(query, cursor=page.cursor))
         assert ([record.id for record in page.records], page.cursor) == (ids[3:], None)
+
+    @pytest.mark.parametrize("cursor", ["", "-1", "1_0", "\u00b2", "9" * 19], ids=ascii)
+    async def test_a_cursor_that_is_none(self, store: Driver, cursor: str) -> None:
+        """3.12. A cursor that no page gave is refused."""
+        await store.add()
+        with pytest.raises(InvalidOption, match="cursor="):
+            await store.backend.find(Query(cursor=cursor))
 
     async def test_newest_first_by_default(self, store: Driver) -> None:
         """Query: by arrival, newest first by default."""

@@ -71,6 +71,15 @@ class KeysContract(Contract):
         assert await store.state(waiting) is JobState.QUEUED
         assert await store.claimed(5) == [waiting]
 
+    async def test_a_suspect_has_given_its_key_back(self, store: Driver) -> None:
+        """3.3. A lapse frees the key also of a job that is to run again."""
+        lease = await store.run(key="k")
+        waiting = await store.add(key="k")
+        await store.crash(lease)
+        assert await store.states([lease.spec.id, waiting]) == ["queued", "queued"]
+        # Who holds something is not given the suspect.
+        assert await store.claimed(5, holding=1) == [waiting]
+
     async def test_a_job_kept_for_no_time_frees_its_key(self, store: Driver) -> None:
         """Settle: freed also when nothing of the job is kept."""
         lease = await store.run(key="k", keep=Keep(succeeded=0.0))

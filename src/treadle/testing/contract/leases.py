@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from treadle.ports import Held
-from treadle.records import Cause, JobState, Note, Renewal, Settled, Token
+from treadle.records import Cause, In, JobState, Note, Renewal, Settled, Token
 from treadle.testing.clock import ManualClock
 from treadle.testing.contract.base import Contract, Driver
 from treadle.verdicts import Done, Released
@@ -61,11 +62,11 @@ class LeasesContract(Contract):
         token = lease.token
         match wrong:
             case "fence":
-                token = token._replace(fence=token.fence - 1)
+                token = replace(token, fence=token.fence - 1)
             case "nonce":
-                token = token._replace(nonce=token.nonce ^ 1)
+                token = replace(token, nonce=token.nonce ^ 1)
             case _:
-                token = token._replace(job_id=store.ids.new())
+                token = replace(token, job_id=store.ids.new())
         before = await store.record(lease.spec.id)
         held = Held(token=token, started=True, note=Note(message="forged"))
         assert await store.backend.extend(await store.session(), [held], 99.0) == [Renewal.LOST]
@@ -90,7 +91,7 @@ class LeasesContract(Contract):
 
     async def test_a_lapse_before_the_start_blames_nobody(self, store: Driver) -> None:
         """Lapse: not started → ``queued`` as a suspect, unblamed."""
-        lease = await store.run()
+        lease = await store.run(max_crashes=1)
         await store.lapse()
         record = await store.record(lease.spec.id)
         assert (record.state, record.suspect) == (JobState.QUEUED, True)
@@ -118,6 +119,15 @@ class LeasesContract(Contract):
         await store.extend(lease, started=False)
         await store.lapse()
         assert (await store.record(lease.spec.id)).crashes == 1
+
+    async def test_a_start_is_a_change(self, store: Driver) -> None:
+        """JobRecord: the version goes up with every change, here of what expires no more."""
+        lease = await store.run(expires=In(60.0))
+        before = await store.record(lease.spec.id)
+        await store.start(lease)
+        record = await store.record(lease.spec.id)
+        assert record.expires is None
+        assert record.version > before.version
 
     async def test_started_belongs_to_the_lease(self, store: Driver) -> None:
         """Leases: the next lease begins as not started."""

@@ -71,6 +71,15 @@ class LimitsContract(Contract):
         await store.done(lease)
         assert await store.claimed() == [waiting]
 
+    async def test_a_limit_that_is_asked_for_twice(self, store: Driver) -> None:
+        """Claim 5. A job that asks for a limit twice holds the sum, capped to the whole."""
+        lease = await store.run(asks=slots(2, units=2) + slots(2, units=2))
+        more = await store.add(asks=slots(4, units=2))
+        waiting = await store.add(asks=slots(4, units=1))
+        assert await store.claimed(5) == [more]
+        await store.done(lease)
+        assert await store.claimed(5) == [waiting]
+
     async def test_asks_of_a_job_are_all_or_none(self, store: Driver) -> None:
         """Claim 5. All asks of a job are granted or none."""
         lease = await store.run(asks=slots(1, key="full"))

@@ -137,6 +137,13 @@ class PausesContract(Contract):
                 await store.lapse()
         assert len(await store.claim(10)) == 1
 
+    @pytest.mark.parametrize("name", ["*", "", "a..b", "a b"])
+    async def test_a_rule_is_for_a_queue(self, store: Driver, name: str) -> None:
+        """Shared: the name in a ``queue:`` cell is one that a queue can have."""
+        for value in (msgspec.msgpack.encode(QueueRule(paused=True)), None):
+            with pytest.raises(InvalidOption):
+                await store.backend.write([Write(key=QUEUE_CELL + name, value=value)])
+
     async def test_a_cell_that_holds_no_rule(self, store: Driver) -> None:
         """Shared: to write a ``queue:`` cell that holds no rule raises."""
         for value in (b"no", msgspec.msgpack.encode({"paused": 1})):

@@ -19,6 +19,7 @@ from treadle.records import (
     Scope,
     Settled,
     Spend,
+    StoredRetry,
     Unique,
 )
 from treadle.testing.clock import ManualClock
@@ -62,6 +63,7 @@ class PushContract(Contract):
             max_crashes=5,
             timeout=12.5,
             retries=-1,
+            retry=StoredRetry(on=("OSError",), backoff="fixed", pauses={"pause": 2.5}),
             keep=Keep(succeeded=1.0, failed=None, cancelled=0.0),
             tags=("x", "y"),
             meta={"n": 1, "s": "ü", "deep": {"l": [1, None, True]}},
@@ -115,6 +117,16 @@ class PushContract(Contract):
         clock.advance(REQUEST_TTL - 1)
         assert await store.push(job) == [EXISTS]
         assert await store.claimed() == []
+
+    async def test_a_push_may_be_the_first_to_see_that_a_tombstone_is_over(
+        self, store: Driver, clock: ManualClock
+    ) -> None:
+        """3.1. A tombstone is kept for ``request_ttl``, whoever looked at the store since."""
+        job = store.job(keep=Keep(succeeded=0.0))
+        await store.push(job)
+        await store.done(await store.take())
+        clock.advance(REQUEST_TTL + 1)
+        assert await store.push(job) == [Pushed(PushStatus.CREATED)]
 
     async def test_a_tombstone_goes_after_request_ttl(
         self, store: Driver, clock: ManualClock

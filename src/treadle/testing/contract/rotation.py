@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+from treadle.ports import Delete, Reschedule
+from treadle.records import In
+from treadle.testing.clock import ManualClock
 from treadle.testing.contract.base import Contract, Driver
 
 __all__ = ["RotationContract"]
@@ -75,6 +80,27 @@ class RotationContract(Contract):
         assert await store.claimed(1, queues=["m"]) == [high]
         assert await store.claimed(1, queues=["m"]) == [other]
         assert await store.claimed(1, queues=["m"]) == [low]
+
+    @pytest.mark.parametrize("way", ["cancel", "delete", "expire", "reschedule"])
+    async def test_an_emptied_member_takes_no_share(
+        self, store: Driver, clock: ManualClock, way: str
+    ) -> None:
+        """Order: a round is shared among the members that are not empty."""
+        emptied = await store.add(queue="a.x", expires=In(1.0) if way == "expire" else None)
+        await store.add_many(4, queue="a.y")
+        await store.add_many(4, queue="a.z")
+        match way:
+            case "cancel":
+                await store.cancel(emptied)
+            case "delete":
+                await store.alter(emptied, Delete())
+            case "reschedule":
+                await store.alter(emptied, Reschedule(due=In(60.0)))
+            case _:
+                clock.advance(2)
+        leases = await store.claim(5, queues=("a",))
+        # Three and two; with three members it would be two, two and one.
+        assert [lease.spec.queue for lease in leases] == ["a.y"] * 3 + ["a.z"] * 2
 
     async def test_many_members(self, store: Driver) -> None:
         """Order: a claim for fewer places than members serves the next ones by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from treadle.faults import Fault
 from treadle.ports import Query, Settlement
@@ -49,6 +50,17 @@ class SettleContract(Contract):
         record = await store.record(lease.spec.id)
         assert (record.state, record.result) == (JobState.SUCCEEDED, None)
         assert record.skipped == "nothing new"
+
+    async def test_again_after_a_crash(self, store: Driver) -> None:
+        """Settle: ``Again`` with the cause ``crashed``: ``crashes += 1`` and not ``tries``."""
+        lease = await store.run()
+        await store.again(lease, cause=Cause.CRASHED, fault=FAULT)
+        record = await store.record(lease.spec.id)
+        assert (record.state, record.tries, record.crashes) == (JobState.QUEUED, 0, 1)
+        assert record.attempts[-1].cause is Cause.CRASHED
+        # It is no suspect: who runs it next need not run it alone.
+        again = await store.take()
+        assert (again.crashes, again.suspect, again.attempt) == (1, False, 2)
 
     async def test_again_with_a_delay(self, store: Driver, clock: ManualClock) -> None:
         """Settle: ``Again``: ``tries += 1``, an attempt is recorded, due = now + delay."""
@@ -214,9 +226,9 @@ class SettleContract(Contract):
         lease = await store.run()
         token = lease.token
         if wrong == "fence":
-            token = token._replace(fence=token.fence + 1)
+            token = replace(token, fence=token.fence + 1)
         else:
-            token = token._replace(nonce=token.nonce ^ 1)
+            token = replace(token, nonce=token.nonce ^ 1)
         assert await store.settle(token, Done()) is Settled.LOST
         assert await store.state(lease.spec.id) is JobState.RUNNING
 
@@ -242,7 +254,7 @@ class SettleContract(Contract):
         assert gone is not None
         assert gone.token == lease.token
         assert await store.settle(lease, Done()) is Settled.ALREADY
-        other = lease.token._replace(fence=7)
+        other = replace(lease.token, fence=7)
         assert await store.settle(other, Done()) is Settled.UNKNOWN
 
     async def test_a_finished_job_never_runs_again(self, store: Driver) -> None:

@@ -93,6 +93,18 @@ class SharedContract(Contract):
         await self.refused(store, hold(), ticket=second.ticket)
         await self.granted(store, hold(), ticket=first.ticket)
 
+    async def test_a_ticket_for_something_else(self, store: Driver) -> None:
+        """Shared: who comes back for other keys stands in their lines by its arrival."""
+        other = hold(key="other")
+        await self.granted(store, hold())
+        taken = await self.granted(store, other)
+        first = await self.refused(store, hold())
+        second = await self.refused(store, other)
+        await self.refused(store, other, ticket=first.ticket)
+        await store.backend.release(taken)
+        await self.granted(store, other, ticket=first.ticket)
+        await self.refused(store, other, ticket=second.ticket)
+
     async def test_a_cancelled_ticket_leaves_the_line(self, store: Driver) -> None:
         """Shared: ``cancel`` leaves the line."""
         permit = await self.granted(store, hold())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from treadle.records import Cause, JobState, Lease
+from treadle.records import Cause, Hold, JobState, Lease
 from treadle.testing.contract.base import Contract, Driver
 from treadle.verdicts import Again, Done, Verdict
 
@@ -59,6 +59,17 @@ class SuspectsContract(Contract):
         answer = await store.ask(5, queues=["mine"])
         assert [item.spec.id for item in answer.leases] == mine
         assert answer.suspects_wait is False
+
+    async def test_the_next_in_place_for_one_that_is_kept_back(self, store: Driver) -> None:
+        """Claim 3. When a limit keeps the first suspect back, it is the next of all queues."""
+        slot = Hold(key="s", slots=1)
+        ids = [await store.add(queue="a.x", asks=(slot,))]
+        ids.append(await store.add(queue="a"))
+        ids.append(await store.add(queue="a.x"))
+        assert len(await store.claim(3)) == 3
+        await store.lapse()
+        await store.backend.acquire((slot,), "somebody else")
+        assert await store.claimed(3) == [ids[1]]
 
     async def test_a_suspect_counts_as_started_from_the_grant(self, store: Driver) -> None:
         """3.5. If that dies too, it is a crash, reported as started or not."""

@@ -239,3 +239,13 @@ class UniqueContract(Contract):
         holder = await store.add(unique=unique())
         await store.add_many(3)
         assert [record.id for record in await store.records(unique="u")] == [holder]
+
+    @needs(Feature.RECORDS)
+    async def test_only_the_holder_is_found(self, store: Driver) -> None:
+        """Find: ``unique`` finds the job that holds the key, none that held it before."""
+        before = await store.add(unique=unique())
+        await store.cancel(before)
+        assert await store.records(unique="u") == ()
+        holder = await store.add(unique=unique())
+        assert [record.id for record in await store.records(unique="u")] == [holder]
+        assert await store.records(unique="u", ids=(before,)) == ()

@@ -21,7 +21,7 @@ from treadle.ports import (
     Retry,
     Write,
 )
-from treadle.records import In, JobState, Keep, Note
+from treadle.records import FINAL, In, JobState, Keep, Note
 from treadle.testing.clock import ManualClock, eventually, settle
 from treadle.testing.contract.base import Contract, Driver, needs
 from treadle.verdicts import Done
@@ -210,6 +210,39 @@ class WaitContract(Contract):
         if change == "note":
             return lambda: store.extend(lease, note=Note(current=1.0))
         return lambda: store.done(lease)
+
+    @needs(Feature.RECORDS)
+    @pytest.mark.parametrize("end", ["settle", "cancel", "delete", "keep"])
+    async def test_the_end_of_one_job(self, store: Driver, end: str) -> None:
+        """Query: with ``ended`` wait until it is final or gone, whatever changes before."""
+        keep = Keep(succeeded=0.0 if end == "keep" else 60.0)
+        job_id = await store.add(keep=keep)
+        query = Query(ids=(job_id,), wait=1e6, ended=True)
+        async with waiting(store.backend.find(query)) as task:
+            assert not task.done()
+            lease = await store.take()
+            await store.extend(lease, note=Note(current=1.0))
+            assert not task.done()
+            if end in {"settle", "keep"}:
+                await store.done(lease)
+            else:
+                await store.release(lease)
+                assert not task.done()
+                await (store.cancel(job_id) if end == "cancel" else store.alter(job_id, Delete()))
+            page: Page = await comes(task)
+        if end in {"delete", "keep"}:
+            assert (page.records, list(page.gone)) == ((), [job_id])
+        else:
+            assert page.records[0].state in FINAL
+
+    @needs(Feature.RECORDS)
+    async def test_what_has_ended_already(self, store: Driver) -> None:
+        """Query: with ``ended`` a final job is answered at once."""
+        lease = await store.run()
+        await store.done(lease)
+        query = Query(ids=(lease.spec.id,), wait=1e6, ended=True)
+        async with waiting(store.backend.find(query)) as task:
+            assert (await comes(task)).records[0].state is JobState.SUCCEEDED
 
     @needs(Feature.RECORDS)
     async def test_what_has_changed_already(self, store: Driver) -> None:
