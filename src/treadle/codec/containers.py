@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from treadle.codec.exts import NATIVE
 from treadle.codec.misfit import Misfit, Walk, class_of
 from treadle.codec.natural import key_step
 from treadle.codec.node import Node
+from treadle.codec.outline import apart
 
 __all__ = ["Items", "Mapped", "Row"]
 
@@ -26,6 +27,11 @@ def _each(step: Step, values: Iterable[Any], walk: Walk, *, unordered: bool = Fa
         except Misfit as misfit:
             raise misfit.under(key_step(value) if unordered else f"[{index}]") from None
     return done
+
+
+def _check_hashes(keys: Collection[Any]) -> None:
+    if not NATIVE.issuperset(map(type, keys)):
+        apart(keys)
 
 
 class Items(Node):
@@ -50,6 +56,8 @@ class Items(Node):
             or type(value) not in _AS_ARRAY
             or not self._item.sends.issuperset(map(type, members))
         ):
+            if self._unordered:
+                _check_hashes(members)
             wire = _each(self._item.lower, members, walk, unordered=self._unordered)
         walk.leave()
         return wire
@@ -71,6 +79,8 @@ class Items(Node):
         if type(items) is self._kind:
             return items
         try:
+            if self._unordered:
+                _check_hashes(items)
             return self._kind(items)
         except TypeError:
             raise Misfit(f"a member of this {self.label} cannot be hashed") from None
@@ -149,6 +159,7 @@ class Mapped(Node):
         ):
             walk.leave()
             return members
+        _check_hashes(members)
         pairs = self._pairs(members.items(), walk, self._key.lower, self._item.lower)
         walk.leave()
         return dict(pairs) if NATIVE.issuperset(class_of(key) for key, _ in pairs) else pairs
@@ -164,6 +175,7 @@ class Mapped(Node):
             pairs = self._pairs(pairs, walk, self._key.lift, self._item.lift)
         walk.leave()
         try:
+            _check_hashes([key for key, _ in pairs])
             return self._kind(dict(pairs))
         except TypeError:
             raise Misfit(f"a key of this {self.label} cannot be hashed") from None

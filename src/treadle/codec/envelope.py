@@ -20,8 +20,9 @@ import msgspec
 
 from treadle.codec.exts import pack
 from treadle.codec.keys import SIGNATURE_SIZE, KeyRing
-from treadle.codec.misfit import class_of
+from treadle.codec.misfit import Misfit, class_of
 from treadle.codec.natural import read
+from treadle.codec.outline import LIGHT, weigh
 from treadle.codec.pickled import Pickled
 from treadle.errors import (
     InvalidOption,
@@ -132,7 +133,10 @@ class Codec:
 
         Raises:
             PayloadTooLarge: more than ``max_payload`` bytes.
+            NotEncodable: more parts than are ever decoded.
         """
+        if len(body) > LIGHT and type(body) is not Pickled:
+            _check_parts(body)
         if self.plain and not headers and type(body) is not Pickled:
             sealed = _BARE + body
         else:
@@ -157,6 +161,10 @@ class Codec:
         if self.plain and sealed[:_FIXED] == _BARE:
             return Envelope(FORMAT, MSGPACK, "", _NO_HEADERS, sealed[_FIXED:])
         return self._open(bytes(sealed), associated)
+
+    def body_of(self, sealed: bytes, task: str, job_id: str) -> bytes:
+        """The body of a payload of a job. Raises what :meth:`open` does."""
+        return self.open(sealed, associated=self.binding(task, job_id)).body
 
     def _seal(self, body: bytes, headers: Mapping[str, str], associated: bytes) -> bytes:
         codec = PICKLE if type(body) is Pickled else MSGPACK
@@ -207,6 +215,14 @@ class Codec:
             return self.cipher.decrypt(body, associated)
         except Exception as error:
             raise NotDecodable(f"the body cannot be decrypted: {error!r:.200}") from error
+
+
+def _check_parts(body: bytes) -> None:
+    """What could not be decoded again is not accepted."""
+    try:
+        weigh(body)
+    except Misfit as misfit:
+        raise NotEncodable(misfit.reason) from None
 
 
 def _head(sealed: bytes) -> tuple[int, int, str, int, bytes]:

@@ -6,8 +6,10 @@ The codes are part of the stored format: a code is never given a new meaning.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache, lru_cache
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import UUID
@@ -15,6 +17,7 @@ from uuid import UUID
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from treadle.codec.misfit import MAX_DEPTH, MAX_INT_BITS, Misfit, class_of
+from treadle.codec.outline import LIGHT, apart, weigh
 
 __all__ = [
     "NATIVE",
@@ -92,12 +95,42 @@ def _from_clock_text(kind: type[Any], data: bytes) -> Any:
     return value.replace(fold=1) if fold else value
 
 
-def _in_zone(value: dt.datetime | dt.time, key: str) -> dt.datetime | dt.time:
+_absent = 0
+_SOUGHT = 200
+_ZONE_NAME = re.compile(r"[\w+-]+(/[\w+-]+)*")
+
+
+@lru_cache(maxsize=1024)
+def _zone(key: str) -> dt.tzinfo | None:
+    """A time zone, if this machine has it. Looking for one costs 60 µs, whether it is there or not.
+
+    Names are remembered, and after many that were not there, only those on the list are sought:
+    a payload can have thousands.
+    """
+    global _absent
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+    if not _ZONE_NAME.fullmatch(key):
+        raise ValueError(f"{key!r} cannot be the name of a time zone")
+    if _absent >= _SOUGHT and key not in _zones():
+        return None
     try:
-        zone = ZoneInfo(key)
-    except ZoneInfoNotFoundError:  # this machine lacks it; the offset is in the text
+        return ZoneInfo(key)
+    except ZoneInfoNotFoundError:
+        _absent += 1
+        return None
+
+
+@cache
+def _zones() -> frozenset[str]:
+    from zoneinfo import available_timezones
+
+    return frozenset(available_timezones())
+
+
+def _in_zone(value: dt.datetime | dt.time, key: str) -> dt.datetime | dt.time:
+    zone = _zone(key)
+    if zone is None:  # this machine lacks it; the offset is in the text
         return value
     if isinstance(value, dt.datetime) and value.tzinfo is not None:
         return value.astimezone(zone)
@@ -143,7 +176,10 @@ SCALARS: frozenset[type] = NATIVE | TO_EXT.keys()
 def _from_big_int(data: bytes) -> int:
     if len(data) > MAX_INT_BITS // 8 + 1:
         raise Misfit(f"an int of {len(data):,} bytes")
-    return int.from_bytes(data, "big", signed=True)
+    value = int.from_bytes(data, "big", signed=True)
+    if value.bit_length() > MAX_INT_BITS:
+        raise Misfit(f"an int of {value.bit_length():,} bits")
+    return value
 
 
 _FROM_EXT: dict[int, Callable[[bytes], Any]] = {
@@ -167,10 +203,15 @@ _FROM_ARRAY: dict[int, Callable[[Any], Any]] = {
 }
 
 
+_HASHED = frozenset({SET, FROZENSET, DICT})
+
+
 def _from_array(code: int, items: Any) -> Any:
     kind = class_of(items)
     if kind is not list:
         raise Misfit(f"extension {code} holds no array")
+    if code in _HASHED and not NATIVE.issuperset(map(type, items)):
+        apart([key for key, _ in items] if code == DICT else items)
     if code == TAGGED:
         label, value = items
         if type(label) is not str:
@@ -196,5 +237,11 @@ def _decoder(level: int) -> Callable[[bytes | memoryview], Any]:
 
 
 _decoders = [_decoder(level) for level in range(MAX_DEPTH + 1)]
-unpack: Callable[[bytes], Any] = _decoders[0]
-"""The value of some bytes. Raises whatever msgspec or a class raises; see ``read``."""
+_decode = _decoders[0]
+
+
+def unpack(body: bytes) -> Any:
+    """The value of some bytes. Raises whatever msgspec or a class raises; see ``read``."""
+    if len(body) > LIGHT:
+        weigh(body)
+    return _decode(body)

@@ -21,6 +21,7 @@ from treadle.codec.exts import (
     unpack,
 )
 from treadle.codec.misfit import Misfit, Walk, class_of, described, named
+from treadle.codec.outline import apart
 from treadle.errors import NotDecodable, NotEncodable
 
 __all__ = [
@@ -31,10 +32,12 @@ __all__ = [
     "natural_decode",
     "natural_encode",
     "read",
+    "unreadable",
     "write",
 ]
 
 _ARRAYS: dict[type, int] = {tuple: TUPLE, set: SET, frozenset: FROZENSET}
+_UNORDERED = frozenset({set, frozenset})
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
 
@@ -69,6 +72,8 @@ def lower(value: Any, walk: Walk) -> Any:
     walk.enter(len(value))
     items: Any = value
     if walk.careful or not NATIVE.issuperset(map(type, value)):
+        if kind in _UNORDERED:
+            apart(value)
         items = _lower_items(value, walk)
     walk.leave()
     return items if kind is list else Ext(_ARRAYS[kind], pack(items))
@@ -90,6 +95,7 @@ def _lower_dict(value: dict[Any, Any], walk: Walk) -> Any:
     if walk.careful or not (
         NATIVE.issuperset(map(type, value)) and NATIVE.issuperset(map(type, value.values()))
     ):
+        apart(value)
         pairs = []
         for key, item in value.items():
             try:
@@ -153,10 +159,18 @@ def read(body: bytes) -> Any:
     """The wire form in some bytes. Any bytes give a value or ``NotDecodable``."""
     try:
         return unpack(body)
-    except Misfit as misfit:
-        raise NotDecodable(f"these bytes cannot be read: {misfit.reason}") from None
-    except Exception as error:
-        raise NotDecodable(f"these bytes cannot be read: {error}") from error
+    except Exception as error:  # noqa: BLE001  any bytes may be there
+        raise unreadable(error) from _reason(error)
+
+
+def unreadable(error: Exception) -> NotDecodable:
+    """What an error of ``unpack`` means."""
+    why = error.reason if isinstance(error, Misfit) else f"{error!s:.200}"
+    return NotDecodable(f"these bytes cannot be read: {why}")
+
+
+def _reason(error: Exception) -> Exception | None:
+    return None if isinstance(error, Misfit) else error
 
 
 def natural_encode(value: Any) -> bytes:

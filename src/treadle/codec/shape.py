@@ -15,7 +15,7 @@ from treadle.codec.containers import Items, Mapped
 from treadle.codec.exts import pack, unpack
 from treadle.codec.hints import annotated, enclosing_names, hints_of_function, names_around
 from treadle.codec.misfit import Misfit, Walk, class_of
-from treadle.codec.natural import read
+from treadle.codec.natural import unreadable
 from treadle.codec.node import ANYTHING, Node
 from treadle.codec.pickled import Pickled, pickled, unpickled
 from treadle.codec.scalars import Native
@@ -94,8 +94,8 @@ class Shape:
             return self._arranged(self._unpickled(body))
         try:
             wire = unpack(body)
-        except Exception:  # noqa: BLE001  read() tells them apart
-            wire = read(body)
+        except Exception as problem:  # noqa: BLE001  any bytes may be there
+            raise unreadable(problem) from _cause(problem)
         kind = class_of(wire)
         if kind is not dict:
             raise self._undecodable("the arguments are not a map")
@@ -135,8 +135,8 @@ class Shape:
             return self._unpickled(body)
         try:
             wire = unpack(body)
-        except Exception:  # noqa: BLE001  read() tells them apart
-            wire = read(body)
+        except Exception as problem:  # noqa: BLE001  any bytes may be there
+            raise unreadable(problem) from _cause(problem)
         node = self._result
         return wire if type(wire) in node.takes else self._lifted("result", node, wire)
 

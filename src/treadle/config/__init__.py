@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from treadle.config.settings import DEFAULT_URL, ForemanSettings, LogSettings, Settings
+from treadle.config.secrets import mask
+from treadle.config.settings import (
+    DEFAULT_URL,
+    ForemanSettings,
+    LogSettings,
+    Settings,
+    WorkerSettings,
+)
 from treadle.config.sources import Given, find_file, from_arguments, from_environment, from_file
-from treadle.config.values import FIELDS, mask, read
-from treadle.errors import UnknownOption
-from treadle.hints import did_you_mean
+from treadle.config.values import FIELDS, read
+from treadle.guards import refuse_unknown
 
 __all__ = [
     "DEFAULT_URL",
@@ -21,11 +27,15 @@ __all__ = [
     "LogSettings",
     "Origin",
     "Settings",
+    "WorkerSettings",
     "foreman_settings",
     "load",
     "mask",
     "origins",
 ]
+
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,13 +69,21 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str], start: Pat
     given: dict[str, Given] = {one.name: one for one in from_file(file)} if file else {}
     given |= {one.name: one for one in from_environment(environ)}
     given |= {one.name: one for one in from_arguments(arguments)}
-    tree: dict[str, Any] = {"foreman": {}, "log": {}}
-    for name, one in given.items():
-        group, _, leaf = name.rpartition(".")
-        (tree[group] if group else tree)[leaf] = read(FIELDS[name], one.value, one.where)
-    foreman, log = ForemanSettings(**tree.pop("foreman")), LogSettings(**tree.pop("log"))
+    values = {name: read(FIELDS[name], one.value, one.where) for name, one in given.items()}
     sources = {name: one.origin for name, one in given.items()}
-    return Settings(**tree, foreman=foreman, log=log, sources=sources)
+    return msgspec.structs.replace(_built(Settings(), values), sources=sources)
+
+
+def _built(base: S, values: Mapping[str, Any], prefix: str = "") -> S:
+    """Settings with the values of dotted names in the place of what they have."""
+    changed: dict[str, Any] = {}
+    for name in base.__struct_fields__:
+        group, dotted = getattr(base, name), prefix + name
+        if dotted in values:
+            changed[name] = values[dotted]
+        elif isinstance(group, msgspec.Struct):
+            changed[name] = _built(group, values, f"{dotted}.")
+    return msgspec.structs.replace(base, **changed)
 
 
 def foreman_settings(base: ForemanSettings, **options: Any) -> ForemanSettings:
@@ -81,14 +99,8 @@ def foreman_settings(base: ForemanSettings, **options: Any) -> ForemanSettings:
     """
     known = ForemanSettings.__struct_fields__
     given: dict[str, Any] = {}
+    refuse_unknown("a foreman", options, known)
     for name, value in options.items():
-        if name not in known:
-            raise UnknownOption(
-                f"a foreman has no option {name!r}{did_you_mean(name, known)}. "
-                f"Known options: {', '.join(known)}",
-                option=name,
-                known=known,
-            )
         if value is not None:
             given[name] = read(FIELDS[f"foreman.{name}"], value, "foreman option")
     return msgspec.structs.replace(base, **given) if given else base

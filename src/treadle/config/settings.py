@@ -9,12 +9,23 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["DEFAULT_URL", "ForemanSettings", "LogSettings", "Settings"]
+from treadle.config.secrets import mask
+
+__all__ = [
+    "DEFAULT_URL",
+    "ForemanSettings",
+    "LogSettings",
+    "LoopSettings",
+    "ModeSettings",
+    "Settings",
+    "WorkerSettings",
+]
 
 DEFAULT_URL = "sqlite:///treadle.db"
 
 # The kinds tell the reader of a setting how text becomes a value; see ``values.py``.
 Count = Annotated[int, Meta(ge=1, extra={"kind": "count", "says": "a whole number from 1"})]
+CountFrom0 = Annotated[int, Meta(ge=0, extra={"kind": "count", "says": "a whole number from 0"})]
 Size = Annotated[
     int, Meta(ge=1, extra={"kind": "size", "says": "bytes, as a number or like '512MiB'"})
 ]
@@ -29,6 +40,16 @@ SecondsFrom0 = Annotated[
 Url = Annotated[
     str,
     Meta(pattern="^[a-z+]+://", extra={"kind": "url", "says": "a URL like 'sqlite:///jobs.db'"}),
+]
+Namespace = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9_.:-]{1,64}\Z",
+        extra={"kind": "", "says": "1 to 64 letters, digits and _ . : -"},
+    ),
+]
+Path = Annotated[
+    str, Meta(min_length=1, extra={"kind": "", "says": "the path of a file, like 'spool.db'"})
 ]
 Names = Annotated[
     tuple[str, ...], Meta(extra={"kind": "names", "says": "a list of names, or 'a,b'"})
@@ -62,6 +83,38 @@ class ForemanSettings(msgspec.Struct, frozen=True, kw_only=True):
     unknown_grace: SecondsFrom0 = 3600.0
 
 
+class LoopSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for the workers of a mode with one worker, unless they are told otherwise."""
+
+    # Calls that wait and run in one worker, at the most.
+    max_queued_tasks: Count | None = None
+    # Further attempts of a call.
+    retry: CountFrom0 | None = None
+    # How long an attempt of a call may take.
+    timeout: Seconds | None = None
+    # How long code has to end once it was asked to.
+    patience: Seconds | None = None
+
+
+class ModeSettings(LoopSettings, frozen=True, kw_only=True):
+    """What holds for the workers and pools of one mode, unless they are told otherwise."""
+
+    # Workers of a pool.
+    max_workers: Count | None = None
+
+
+class WorkerSettings(LoopSettings, frozen=True, kw_only=True):
+    """What holds for workers and pools of all modes, unless they are told otherwise."""
+
+    # Where workers live that are given no mode.
+    mode: Literal["sync", "thread", "asyncio", "process", "ray"] | None = None
+    # What holds for one mode only, and counts more.
+    thread: ModeSettings = ModeSettings()
+    asyncio: LoopSettings = LoopSettings()
+    process: ModeSettings = ModeSettings()
+    ray: ModeSettings = ModeSettings()
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the programs of the command line log, and how."""
 
@@ -81,8 +134,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     app: str | None = None
     # Where jobs live.
     url: Url = DEFAULT_URL
+    # Where the jobs live that RabbitMQ gives to foremen, when the URL is of RabbitMQ.
+    companion: Url | None = None
+    # File in which jobs wait while the server of the URL is away; none keeps none.
+    spool: Path | None = None
+    # Jobs that the file may hold.
+    spool_max: Count = 100_000
     # Prefix of every key, table and channel.
-    namespace: str = "treadle"
+    namespace: Namespace = "treadle"
     # Largest sealed payload, for arguments and for results.
     max_payload: Size = 1 << 20
     # How long a store remembers the answer to a request whose job is gone.
@@ -90,6 +149,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Failed jobs kept per namespace; the oldest go first.
     max_failed: Count = 10_000
     foreman: ForemanSettings = ForemanSettings()
+    workers: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
     # Where each value that is not a default came from, by dotted name. Not a setting.
     sources: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        # Reports of errors show local variables, and the URL may hold a password.
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown["url"] = mask(self.url)
+        shown["companion"] = None if self.companion is None else mask(self.companion)
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from treadle import failpoints
 from treadle.config.values import FIELDS
 from treadle.errors import InvalidOption, UnknownOption
 from treadle.hints import nearest
@@ -17,9 +18,12 @@ from treadle.hints import nearest
 __all__ = ["Given", "find_file", "from_arguments", "from_environment", "from_file"]
 
 PREFIX = "TREADLE_"
-# "TREADLE__…" is what our own processes tell each other. The others are set by Kubernetes in
-# every container beside a service of the name "treadle".
-_NOT_OURS = ("TREADLE__", "TREADLE_PORT", "TREADLE_SERVICE_")
+# "TREADLE__…" is what our own processes tell each other, failpoints and the model are steered by
+# tests. The others are set by Kubernetes in every container beside a service of the name
+# "treadle".
+_NOT_SETTINGS = (
+    "TREADLE__", failpoints.ENVIRONMENT, "TREADLE_MODEL_", "TREADLE_PORT", "TREADLE_SERVICE_",
+)  # fmt: skip
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +48,7 @@ def from_arguments(arguments: Mapping[str, Any]) -> Iterator[Given]:
 def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
     """The variables that start with ``TREADLE_``; an empty one means not given."""
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable.startswith(_NOT_OURS) or not value:
+        if not variable.startswith(PREFIX) or variable.startswith(_NOT_SETTINGS) or not value:
             continue
         where = f"environment variable {variable}"
         name = variable.removeprefix(PREFIX).lower().replace("__", ".")
@@ -86,7 +90,9 @@ def from_file(path: Path) -> Iterator[Given]:
             raise InvalidOption(f"{place} must be a table", option="tool.treadle", value=own)
         table = cast("dict[str, Any]", own)
     for name, value in _leaves(table, where=place):
-        resolved = _beside(value, path.parent) if name == "url" else value
+        resolved = _beside(value, path.parent) if name in ("url", "companion") else value
+        if name == "spool" and isinstance(value, str) and value.strip().lower() != "none":
+            resolved = str(path.parent / value)
         yield Given(name=name, value=resolved, where=place, origin=place)
 
 
@@ -111,7 +117,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _leaves(table: Mapping[str, Any], *, where: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    groups = {name.partition(".")[0] for name in FIELDS if "." in name}
+    groups = {name[:at] for name in FIELDS for at, sign in enumerate(name) if sign == "."}
     for key, value in table.items():
         name = prefix + key
         if name in FIELDS:

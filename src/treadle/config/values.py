@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from treadle.config.secrets import mask
 from treadle.config.settings import Settings
 from treadle.durations import seconds
 from treadle.errors import InvalidOption
 
-__all__ = ["FIELDS", "Field", "mask", "read"]
+__all__ = ["FIELDS", "Field", "read"]
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,7 @@ def read(field: Field, value: Any, where: str) -> Any:
         raise InvalidOption(
             f"{where}: {field.name} is {shown!r}, but must be {field.says}",
             option=field.name,
-            value=value,
+            value=shown,
         ) from None
 
 
@@ -108,16 +109,3 @@ def _size(text: str) -> int:
     if parts is None:
         raise ValueError(text)
     return int(float(parts[1].replace("_", "")) * _UNITS[parts[2] or ""])
-
-
-_SECRETS = re.compile(
-    r"([?&](?:password|passwd|pwd|secret|token|key|sslpassword)=)[^&#]*", re.IGNORECASE
-)
-
-
-def mask(text: str) -> str:
-    """A URL without its secrets; other text unchanged."""
-    if "://" not in text:
-        return text
-    hidden = re.sub(r"(://[^:/@?#]*):[^/?#]*@", r"\1:***@", text)
-    return _SECRETS.sub(r"\1***", hidden)

@@ -13,7 +13,7 @@ from treadle.policies.backoff import (
 from treadle.policies.breaker import Breaker
 from treadle.policies.gate import Gate
 from treadle.policies.limits import Rate, Slots
-from treadle.policies.limitset import LimitSet
+from treadle.policies.limitset import Limits
 from treadle.policies.match import AttemptInfo
 from treadle.policies.retry import Retry
 from treadle.policies.timeout import Timeout
@@ -23,7 +23,7 @@ __all__ = [
     "Backoff",
     "Breaker",
     "Gate",
-    "LimitSet",
+    "Limits",
     "Rate",
     "Retry",
     "Slots",

@@ -177,7 +177,8 @@ class Decorrelated(Definition):
         else:
             most = min(self.max, previous * self.factor)
         least = min(self.start, self.max)
-        return chance.uniform(least, max(least, most))
+        # Rounded, the largest number between two may be larger than both.
+        return min(self.max, chance.uniform(least, max(least, most)))
 
 
 class Function(Definition):

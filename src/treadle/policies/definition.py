@@ -7,7 +7,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, Self, TypeVar, cast
 
-from treadle.errors import InvalidOption, UnknownOption
+from treadle.errors import InvalidOption
+from treadle.guards import refuse_unknown
 from treadle.hints import did_you_mean
 
 __all__ = ["Definition", "number", "one_of", "refuse", "whole"]
@@ -118,15 +119,7 @@ def _defaults(cls: type[Definition]) -> dict[str, Any]:
 
 
 def _check_names(cls: type[Definition], options: Mapping[str, Any]) -> None:
-    known = _defaults(cls)
-    for name in options:
-        if name not in known:
-            raise UnknownOption(
-                f"{cls.__name__} has no option {name!r}{did_you_mean(name, known)}. "
-                f"Known options: {', '.join(known)}",
-                option=name,
-                known=tuple(known),
-            )
+    refuse_unknown(cls.__name__, options, _defaults(cls))
 
 
 def _show(value: Any) -> str:

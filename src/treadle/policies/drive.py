@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.codec.small import remark
 from treadle.errors import AttemptTimeout, Control, JobCancelled, LeaseLost
 from treadle.faults import Fault, capture
 from treadle.ids import Chance
@@ -21,10 +22,11 @@ from treadle.policies.effects import Effect, Host, Invoke, Look, Moment, Raised
 from treadle.policies.guard import Steps
 from treadle.policies.match import AttemptInfo, leaf
 from treadle.policies.retry import Retry, RetryState
+from treadle.policies.stored import restored
 from treadle.records import Cause, Lease
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released, Verdict
 
-__all__ = ["Ended", "Step", "run_async", "run_sync", "verdict"]
+__all__ = ["AttemptEnd", "Step", "run_async", "run_sync", "verdict"]
 
 
 async def run_async(steps: Steps, host: Host) -> Any:
@@ -90,7 +92,7 @@ class _Watch:
         return self._ended
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an attempt of a job."""
 
     lease: Lease
@@ -120,8 +122,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: float | None = None
     # Restart the stateful worker before its next call.
     restart_worker: bool = False
-    # Stop in good order.
-    quit: bool = False
+    # Stop in good order, for this reason.
+    quit: BaseException | None = None
 
     @property
     def tripped(self) -> bool:
@@ -134,7 +136,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome is Outcome.FAILURE
 
 
-def verdict(retry: Retry, ended: Ended, chance: Chance) -> Step:
+def verdict(retry: Retry, ended: AttemptEnd, chance: Chance) -> Step:
     """What follows from the end of an attempt.
 
     An attempt that returned, under a retry without ``until``, is ``Done``; callers with many
@@ -165,7 +167,7 @@ def verdict(retry: Retry, ended: Ended, chance: Chance) -> Step:
     return _step(ended, decide(_of_this_job(retry, lease), failure, chance))
 
 
-def _info(ended: Ended) -> AttemptInfo:
+def _info(ended: AttemptEnd) -> AttemptInfo:
     lease = ended.lease
     return AttemptInfo(
         attempt=lease.attempt,
@@ -175,8 +177,10 @@ def _info(ended: Ended) -> AttemptInfo:
 
 
 def _of_this_job(retry: Retry, lease: Lease) -> Retry:
-    """The retry of the task, with the number of further attempts that this job may have."""
+    """The retry of the task, with what the call of this job has said instead."""
     spec = lease.spec
+    if spec.retry is not None:
+        retry = restored(spec.retry, retry)
     if spec.at_most_once:
         return retry.replace(max=0)
     if spec.retries is None:
@@ -184,7 +188,7 @@ def _of_this_job(retry: Retry, lease: Lease) -> Retry:
     return retry.replace(max=None if spec.retries < 0 else spec.retries)
 
 
-def _stopped(ended: Ended, error: BaseException) -> Step | None:
+def _stopped(ended: AttemptEnd, error: BaseException) -> Step | None:
     """The step of an attempt that was told to stop; ``None`` for one that ran out of time."""
     if isinstance(ended.ending, LeaseLost):
         return Step(verdict=Released(), outcome=Outcome.NEUTRAL)
@@ -203,19 +207,19 @@ def _timed_out(ending: BaseException, error: BaseException) -> BaseException:
     return ending
 
 
-def _step(ended: Ended, decision: Decision) -> Step:
+def _step(ended: AttemptEnd, decision: Decision) -> Step:
     return Step(
         verdict=_verdict(ended, decision),
         outcome=decision.outcome,
         retry_after=decision.retry_after,
         restart_worker=decision.restart_worker,
-        quit=decision.quit,
+        quit=leaf(decision.error) if decision.quit else None,
     )
 
 
-def _verdict(ended: Ended, decision: Decision) -> Verdict:
+def _verdict(ended: AttemptEnd, decision: Decision) -> Verdict:
     error = decision.error
-    reason = str(getattr(leaf(error), "reason", "")) or type(leaf(error)).__name__
+    reason = remark(getattr(leaf(error), "reason", "")) or type(leaf(error)).__name__
     cause = Cause.TIMEOUT if isinstance(leaf(error), AttemptTimeout) else Cause.ERROR
     match decision.end:
         case End.SKIPPED:
@@ -228,5 +232,5 @@ def _verdict(ended: Ended, decision: Decision) -> Verdict:
             return Failed(cause=cause, fault=_fault(ended, error))
 
 
-def _fault(ended: Ended, error: BaseException) -> Fault:
+def _fault(ended: AttemptEnd, error: BaseException) -> Fault:
     return ended.fault or capture(error)

@@ -19,6 +19,7 @@ __all__ = [
     "Acquire",
     "Admit",
     "Await",
+    "AwaitTurn",
     "Effect",
     "Host",
     "Invoke",
@@ -72,6 +73,10 @@ class Host(Protocol):
 
     def acquire(self, asks: tuple[Ask, ...], ticket: Ticket | None) -> Any:
         """Take all asks or none: ``Granted`` or ``Wait``."""
+        ...
+
+    def turn(self, ticket: Ticket, seconds: float) -> Any:
+        """Wait until it may be the turn of a ticket, or the seconds have passed."""
         ...
 
     def release(self, permit: Permit, unused: bool) -> Any:
@@ -152,6 +157,17 @@ class Acquire(msgspec.Struct, frozen=True):
         return host.acquire(self.asks, self.ticket)
 
 
+class AwaitTurn(msgspec.Struct, frozen=True):
+    """Wait in the line of a limit; the seconds may be without end."""
+
+    ticket: Ticket
+    seconds: float
+
+    def on(self, host: Host) -> Any:
+        """Carry it out."""
+        return host.turn(self.ticket, self.seconds)
+
+
 class Release(msgspec.Struct, frozen=True):
     """Give the limits back."""
 
@@ -213,5 +229,16 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 Effect: TypeAlias = (
-    Look | Admit | Report | Await | Acquire | Release | Withdraw | Pause | Invoke | Restart | Stop
+    Look
+    | Admit
+    | Report
+    | Await
+    | Acquire
+    | AwaitTurn
+    | Release
+    | Withdraw
+    | Pause
+    | Invoke
+    | Restart
+    | Stop
 )

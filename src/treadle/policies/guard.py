@@ -13,12 +13,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from treadle.errors import BreakerOpen, LimitTimeout
+from treadle.errors import BreakerOpen
 from treadle.ids import Chance
 from treadle.policies.breaker import Outcome, Pass
 from treadle.policies.decision import Decision, End, Failure, decide
 from treadle.policies.effects import (
-    Acquire,
     Admit,
     Await,
     Effect,
@@ -31,12 +30,12 @@ from treadle.policies.effects import (
     Report,
     Restart,
     Stop,
-    Withdraw,
 )
 from treadle.policies.match import AttemptInfo
 from treadle.policies.retry import Retry, RetryState
+from treadle.policies.taking import taking
 from treadle.policies.timeout import Timeout
-from treadle.ports import Granted, Permit, Ticket
+from treadle.ports import Permit
 from treadle.records import Ask
 
 __all__ = ["Policies", "Steps", "guard"]
@@ -78,7 +77,6 @@ class _Call:
         self.releases = 0
         self.state = RetryState()
         self.leave: Pass | None = None
-        self.ticket: Ticket | None = None
         self.permit: Permit | None = None
         self.invoked = False
         self.outcome = Outcome.NEUTRAL
@@ -143,20 +141,10 @@ class _Call:
 
     def _granted(self) -> Generator[Effect, Any, bool]:
         """Take the limits; whether that took time."""
-        asks, waited = self.policies.asks, False
-        while True:
-            answer = yield Acquire(asks, self.ticket)
-            if isinstance(answer, Granted):
-                self.ticket, self.permit = None, answer.permit
-                return waited
-            self.ticket, waited = answer.ticket, True
-            keys = tuple(ask.key for ask in asks)
-            late = LimitTimeout(
-                f"{self.policies.task or 'the call'} was not granted {', '.join(keys)} within "
-                f"the {self.timeout.total or 0:g} s that it may take",
-                keys=keys,
-            )
-            yield Pause((yield from self._bounded(answer.delay, late)))
+        policies = self.policies
+        name = policies.task or "the call"
+        self.permit, waited = yield from taking(name, policies.asks, self.timeout.total)
+        return waited
 
     def _bounded(self, wait: float, late: Exception) -> Generator[Effect, Any, float]:
         """A wait that stays within the total time, or the error when there is none left."""
@@ -208,11 +196,8 @@ class _Call:
     def _give_back(self) -> Generator[Effect, Any, None]:
         """Everything that is held, also when giving back one of them fails."""
         leave, self.leave = self.leave, None
-        ticket, self.ticket = self.ticket, None
         permit, self.permit = self.permit, None
         try:
-            if ticket is not None:
-                yield Withdraw(ticket)
             if permit is not None:
                 yield Release(permit, not self.invoked)
         finally:

@@ -13,7 +13,7 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from treadle.durations import Duration, seconds
@@ -22,7 +22,11 @@ from treadle.policies.arguments import By, Reader
 from treadle.policies.definition import Definition, number, one_of, refuse, whole
 from treadle.records import Algorithm, Hold, Spend
 
-__all__ = ["Limit", "Rate", "Slots"]
+__all__ = ["Limit", "LimitScope", "Rate", "Slots"]
+
+LimitScope: TypeAlias = Literal["worker"]
+"""Who shares a limit, where it is not everybody who uses the set: the calls of one worker."""
+_SCOPES = ("worker",)
 
 _ALGORITHMS = {
     "gcra": Algorithm.GCRA,
@@ -43,7 +47,8 @@ class Rate(Definition):
         per: a duration.
         burst: units that may be spent at once after a rest; ``count`` by default.
         cost: units that one call spends; a number, or a function of those arguments of the
-            call that it names.
+            call that it names. With 0 calls spend nothing by themselves, and code spends what it
+            needs by name.
         key: name of the limit; tasks that name the same one share it. By default each task
             has its own.
         by: a limit for each value of it, such as a tenant: the name of a parameter, or a
@@ -51,9 +56,10 @@ class Rate(Definition):
         algorithm: ``gcra`` and ``token_bucket`` allow a burst and then the average,
             ``leaky_bucket`` spaces the units evenly, ``fixed`` counts in windows of ``per``,
             ``sliding`` weighs in the window before.
+        scope: ``"worker"`` gives each worker of a pool a limit of its own.
     """
 
-    __slots__ = ("_by", "_cost", "algorithm", "burst", "by", "cost", "count", "key", "per")
+    __slots__ = ("_by", "_cost", "algorithm", "burst", "by", "cost", "count", "key", "per", "scope")
 
     count: float
     per: float
@@ -62,6 +68,7 @@ class Rate(Definition):
     key: str | None
     by: By | None
     algorithm: str
+    scope: LimitScope | None
     _by: Reader | None
     _cost: Reader | None
 
@@ -75,15 +82,17 @@ class Rate(Definition):
         key: str | None = None,
         by: By | None = None,
         algorithm: str = "gcra",
+        scope: LimitScope | None = None,
     ) -> None:
         self._set(
             count=number(count, "count", above=True),
             per=seconds(per, "per"),
             burst=None if burst is None else number(burst, "burst", above=True),
-            cost=cost if callable(cost) else number(cost, "cost", above=True),
+            cost=cost if callable(cost) else number(cost, "cost"),
             key=_checked_key(key),
             by=by,
             algorithm=one_of(algorithm, "algorithm", _ALGORITHMS),
+            scope=None if scope is None else one_of(scope, "scope", _SCOPES),
             _by=_by(by),
             _cost=Reader(cost, "cost") if callable(cost) else None,
         )
@@ -106,18 +115,30 @@ class Rate(Definition):
         """What has to be read from the arguments of each call."""
         return tuple(reader for reader in (self._by, self._cost) if reader)
 
-    def named(self, scope: str) -> str:
-        """The key, without the value of ``by``; ``scope`` is the task or queue it belongs to."""
-        return _named(self.key, self._by, f"{scope}:rate/{self.per:g}")
+    def named(self, owner: str) -> str:
+        """The key, without the value of ``by``; ``owner`` is the task or queue it belongs to."""
+        return _named(self.key, self._by, f"{owner}:rate/{self.per:g}")
 
-    def ask(self, scope: str, arguments: Mapping[str, Any]) -> Spend | None:
-        """What a call with these arguments asks for; ``None`` when it costs nothing."""
-        if self._cost is None:
+    def ask(
+        self, owner: str, arguments: Mapping[str, Any], amount: float | None = None
+    ) -> Spend | None:
+        """What a call with these arguments asks for; ``None`` when it costs nothing.
+
+        Args:
+            owner: the task or queue it belongs to.
+            arguments: of the call.
+            amount: units to spend instead of the ``cost``.
+        """
+        if amount is not None:
+            cost = self._fitting(number(amount, self.named("").removeprefix(":")))
+        elif self._cost is None:
             cost = self._fitting(self.cost)
-        elif (cost := self._fitting(number(self._cost.read(arguments, scope), "cost"))) == 0:
+        else:
+            cost = self._fitting(number(self._cost.read(arguments, owner), "cost"))
+        if cost == 0:
             return None
         return Spend(
-            key=_valued(self.named(scope), self._by, scope, arguments),
+            key=_valued(self.named(owner), self._by, owner, arguments),
             count=self.count,
             per=self.per,
             cost=cost,
@@ -136,47 +157,79 @@ class Slots(Definition):
 
     Args:
         slots: how many units there are.
-        units: how many of them one call holds while it runs.
+        units: how many of them one call holds while it runs; with 0 calls hold none by
+            themselves, and code holds what it needs by name.
         key: name of the limit; tasks that name the same one share it. By default each task
             has its own.
         by: a limit for each value of it, such as a tenant: the name of a parameter, or a
             function of those arguments that it names.
+        scope: ``"worker"`` gives each worker of a pool a limit of its own.
     """
 
-    __slots__ = ("_by", "by", "key", "slots", "units")
+    __slots__ = ("_by", "by", "key", "scope", "slots", "units")
 
     slots: int
     units: int
     key: str | None
     by: By | None
+    scope: LimitScope | None
     _by: Reader | None
 
     def __init__(
-        self, slots: int, *, units: int = 1, key: str | None = None, by: By | None = None
+        self,
+        slots: int,
+        *,
+        units: int = 1,
+        key: str | None = None,
+        by: By | None = None,
+        scope: LimitScope | None = None,
     ) -> None:
         self._set(
             slots=whole(slots, "slots", least=1),
-            units=whole(units, "units", least=1),
+            units=whole(units, "units"),
             key=_checked_key(key),
             by=by,
+            scope=None if scope is None else one_of(scope, "scope", _SCOPES),
             _by=_by(by),
         )
-        if self.units > self.slots:
-            refuse("units", units, f"within the {slots} slots there are")
+        self._fitting(self.units)
+
+    @property
+    def capacity(self) -> int:
+        """Units that can be held at once."""
+        return self.slots
 
     @property
     def readers(self) -> tuple[Reader, ...]:
         """What has to be read from the arguments of each call."""
         return (self._by,) if self._by else ()
 
-    def named(self, scope: str) -> str:
-        """The key, without the value of ``by``; ``scope`` is the task or queue it belongs to."""
-        return _named(self.key, self._by, f"{scope}:slots")
+    def named(self, owner: str) -> str:
+        """The key, without the value of ``by``; ``owner`` is the task or queue it belongs to."""
+        return _named(self.key, self._by, f"{owner}:slots")
 
-    def ask(self, scope: str, arguments: Mapping[str, Any]) -> Hold:
-        """What a call with these arguments asks for."""
-        key = _valued(self.named(scope), self._by, scope, arguments)
-        return Hold(key=key, slots=self.slots, units=self.units)
+    def ask(
+        self, owner: str, arguments: Mapping[str, Any], amount: float | None = None
+    ) -> Hold | None:
+        """What a call with these arguments asks for; ``None`` when it holds nothing.
+
+        Args:
+            owner: the task or queue it belongs to.
+            arguments: of the call.
+            amount: units to hold instead of ``units``.
+        """
+        units = self.units
+        if amount is not None:
+            units = self._fitting(whole(amount, self.named("").removeprefix(":")))
+        if units == 0:
+            return None
+        key = _valued(self.named(owner), self._by, owner, arguments)
+        return Hold(key=key, slots=self.slots, units=units)
+
+    def _fitting(self, units: int) -> int:
+        if units > self.slots:
+            refuse("units", units, f"within the {self.slots} slots there are")
+        return units
 
 
 Limit: TypeAlias = Rate | Slots
@@ -188,14 +241,14 @@ def _named(key: str | None, by: Reader | None, own: str) -> str:
     return own if by is None else f"{own}:{by.name}"
 
 
-def _valued(name: str, by: Reader | None, scope: str, arguments: Mapping[str, Any]) -> str:
+def _valued(name: str, by: Reader | None, owner: str, arguments: Mapping[str, Any]) -> str:
     """The key with the value of ``by``. A name has no ``@``, so no value can imitate one."""
     if by is None:
         return name
-    value = by.read(arguments, scope)
+    value = by.read(arguments, owner)
     if not isinstance(value, _TEXTS):
         raise InvalidOption(
-            f"by: {scope} gave {value!r} for {by.name!r}, which cannot name a limit; let it be "
+            f"by: {owner} gave {value!r} for {by.name!r}, which cannot name a limit; let it be "
             "text, such as the id of a tenant",
             option="by",
             value=value,

@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self, cast
 
-from treadle.errors import InvalidOption
+import msgspec
+
+from treadle.errors import InvalidOption, UnknownOption
+from treadle.hints import did_you_mean
 from treadle.policies.definition import refuse
 from treadle.policies.limits import Limit, Rate, Slots
 from treadle.records import Ask
 
-__all__ = ["LimitSet"]
+__all__ = ["Limits", "Wanted"]
 
 
-class LimitSet(tuple[Limit, ...]):
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of the limits of a set."""
+
+    # Units by the names of limits, instead of what a call takes.
+    amounts: Mapping[str, float] = {}
+    # Whether limits that are not named are left alone.
+    named_only: bool = False
+    # For limits by value.
+    arguments: Mapping[str, Any] = {}
+    # Number of the worker it is for.
+    worker: int | None = None
+
+
+class Limits(tuple[Limit, ...]):
     """Limits that are granted together or not at all.
 
     Args:
@@ -33,12 +49,12 @@ class LimitSet(tuple[Limit, ...]):
         return tuple(self)
 
     def __repr__(self) -> str:
-        return f"LimitSet({', '.join(map(repr, self))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self))})"
 
     @classmethod
-    def of(cls, value: Limit | Iterable[Limit] | None) -> LimitSet:
+    def of(cls, value: object) -> Limits:
         """The limits that an option holds: one, several or none."""
-        if isinstance(value, LimitSet):
+        if isinstance(value, Limits):
             return value
         if value is None:
             return cls()
@@ -51,24 +67,62 @@ class LimitSet(tuple[Limit, ...]):
         """Whether every call asks for the same, whatever its arguments."""
         return not any(limit.readers for limit in self)
 
+    @property
+    def per_worker(self) -> bool:
+        """Whether some limit is one for each worker."""
+        return any(limit.scope is not None for limit in self)
+
     def check(self, owner: str, parameters: Collection[str]) -> None:
         """Refuse limits that read parameters which the task does not have."""
         for limit in self:
             for reader in limit.readers:
                 reader.check(parameters, owner)
 
-    def asks(self, scope: str, arguments: Mapping[str, Any] | None = None) -> tuple[Ask, ...]:
+    def asks(self, owner: str, arguments: Mapping[str, Any] | None = None) -> tuple[Ask, ...]:
         """What a call asks for.
 
         Args:
-            scope: the task or queue; the name of limits without a key of their own.
+            owner: the task or queue; the name of limits without a key of their own.
             arguments: by the names of their parameters, defaults included; not looked at when
                 the limits are ``static``.
         """
         given = arguments or {}
-        asks = [ask for limit in self if (ask := limit.ask(scope, given)) is not None]
+        asks = [ask for limit in self if (ask := limit.ask(owner, given)) is not None]
         _distinct([ask.key for ask in asks])
         return tuple(asks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each limit is asked for by: its key, or ``slots`` and ``rate/60``."""
+        return tuple(limit.named("").removeprefix(":") for limit in self)
+
+    def asks_of(self, wanted: Wanted) -> dict[str, Ask]:
+        """What is asked for, by the names of the limits.
+
+        Raises:
+            UnknownOption: none of the limits has that name.
+            InvalidOption: an amount that can never be granted.
+        """
+        names = self.names
+        for name in wanted.amounts:
+            if name not in names:
+                raise UnknownOption(
+                    f"no limit {name!r} in this set{did_you_mean(name, names)}. "
+                    f"Its limits: {', '.join(names) or 'none'}",
+                    option=name,
+                    known=names,
+                )
+        asks: dict[str, Ask] = {}
+        for name, limit in zip(names, self, strict=True):
+            amount = wanted.amounts.get(name)
+            if amount is None and wanted.named_only:
+                continue
+            ask = limit.ask("", wanted.arguments, amount)
+            if ask is not None and limit.scope is not None and wanted.worker is not None:
+                ask = msgspec.structs.replace(ask, key=f"{ask.key}@worker/{wanted.worker}")
+            if ask is not None:
+                asks[name] = ask
+        return asks
 
 
 def _listed(value: Any) -> Iterable[Limit]:

@@ -7,6 +7,7 @@ The stores and the worker door share these functions, so that a rate means the s
     reserve(state, now, ask) -> (at, state)   # books the next place, now or later, always
     adjust(state, now, ask, used, since=None) -> state   # settles the real cost of a spend
     fades(state, ask) -> at                   # from then on the state equals FRESH: drop it
+    spent(state, now, ask) -> units           # that count at an instant
 
 ``ask`` is a :class:`~treadle.records.Spend`; times are seconds since the Unix epoch, of one
 clock. A state is a short tuple of floats, to be stored as it is; ``FRESH`` is that of a key
@@ -24,7 +25,7 @@ from collections.abc import Callable
 
 from treadle.records import Algorithm, Spend
 
-__all__ = ["FRESH", "SLACK", "State", "adjust", "fades", "reserve", "spend"]
+__all__ = ["FRESH", "SLACK", "State", "adjust", "fades", "reserve", "spend", "spent"]
 
 State = tuple[float, ...]
 
@@ -69,6 +70,19 @@ def fades(state: State, ask: Spend) -> float:
             return _next(state[0], ask.per)
         case _:
             return _next(state[0], ask.per, 2)
+
+
+def spent(state: State, now: float, ask: Spend) -> float:
+    """Units that count at an instant: what can be spent at once is short of them."""
+    match ask.algorithm:
+        case Algorithm.GCRA:
+            return _level(state, now, ask)
+        case Algorithm.FIXED:
+            start, used = _fixed_now(state, now, ask)
+            return ask.count if start > now else used
+        case _:
+            start, used, before = _sliding_now(state, now, ask)
+            return ask.count if start > now else used + before * (1 - (now - start) / ask.per)
 
 
 def _capacity(ask: Spend) -> float:
