@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from treadle.cli import config, demo, dev, doctor, enqueue, jobs, queues, run, why
+from treadle.cli import config, db, demo, dev, doctor, enqueue, jobs, queues, run, spool, why
 from treadle.cli.root import root
 
 __all__ = ["COMMANDS", "main", "root"]
 
-COMMANDS = (demo, run, dev, enqueue, jobs, queues, why, config, doctor)
+COMMANDS = (demo, run, dev, enqueue, jobs, queues, why, config, doctor, db, spool)
 """The modules whose import adds commands to the root."""
 
 

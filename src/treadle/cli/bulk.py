@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import typer
 
-from treadle.backends.common.changes import Outcome, outcome
+from treadle.changes import Outcome, outcome
 from treadle.cli.filters import Filter, agreed, found
 from treadle.cli.output import Output, complain
 from treadle.cli.statuses import FAILURE, NOT_FOUND

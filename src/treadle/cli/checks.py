@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import msgspec
 
-from treadle.backends.common.names import Matcher
 from treadle.cli.stores import Store, sqlite_file
 from treadle.cli.times import lasted
-from treadle.ports import Query, QueueRule
+from treadle.ports import Feature, Query, QueueRule
+from treadle.queuenames import Matcher
 from treadle.records import JobRecord, JobState, SessionInfo
 from treadle.version import __version__
 from treadle.why import foremen, rules
@@ -26,7 +28,7 @@ _TIGHT = 1 << 30  # bytes of disk that make a warning,
 _FULL = 100 << 20  # and a failure
 _LONG_LOG = 256 << 20
 _SKEW = 2.0  # seconds between clocks that leases do not mind
-_SEEN = 1000  # queued jobs whose tasks are looked at
+_SEEN = 1000  # waiting jobs whose tasks are looked at
 _ALIVE = (JobState.WAITING, JobState.SCHEDULED, JobState.QUEUED)
 
 
@@ -61,7 +63,7 @@ class _Seen(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, Mapping[JobState, int]]
     rules: Mapping[str, QueueRule]
     # The first ones.
-    queued: tuple[JobRecord, ...]
+    waiting: tuple[JobRecord, ...]
     running: tuple[JobRecord, ...]
 
 
@@ -72,7 +74,11 @@ async def examine(store: Store) -> list[Finding]:
     facts = await backend.probe()
     took = store.clock.monotonic() - began
     page = await backend.find(Query(limit=1, counts=True))
-    queued = await backend.find(Query(states=(JobState.QUEUED,), limit=_SEEN, oldest_first=True))
+    if Feature.RECORDS not in backend.features:
+        return await _of_a_broker(store, facts, page.counts, took)
+    # One that a foreman does not know is set aside for a while: scheduled, and queued again.
+    states = (JobState.QUEUED, JobState.SCHEDULED)
+    waiting = await backend.find(Query(states=states, limit=_SEEN, oldest_first=True))
     running = await backend.find(Query(states=(JobState.RUNNING,), limit=_SEEN))
     seen = _Seen(
         url=store.core.url,
@@ -82,14 +88,50 @@ async def examine(store: Store) -> list[Finding]:
         foremen=await foremen(backend, store.clock),
         counts=page.counts,
         rules=await rules(backend, ("*",)),
-        queued=queued.records,
+        waiting=waiting.records,
         running=running.records,
     )
     found = [_ok("store", f"{backend.url} answers in {lasted(took)}"), *_versions(seen)]
-    for check in (_durability, _disk, _log, _clocks, _foremen, _unserved, _unknown, _paused,
+    for check in (_durability, _store, _disk, _log, _clocks, _foremen, _unserved, _unknown, _paused,
                   _lapsed, _failed):  # fmt: skip
         found += check(seen)
     return found
+
+
+async def _of_a_broker(
+    store: Store,
+    facts: Mapping[str, Any],
+    counts: Mapping[str, Mapping[JobState, int]],
+    took: float,
+) -> list[Finding]:
+    """What can be said of a store that has no records of jobs, foremen or pauses."""
+    seen = _Seen(
+        url=store.core.url,
+        suffix=store.suffix,
+        now=store.clock.now(),
+        facts=facts,
+        foremen=(),
+        counts=counts,
+        rules={},
+        waiting=(),
+        running=(),
+    )
+    answers = _ok("store", f"{store.backend.url} answers in {lasted(took)}")
+    found = [answers, *_versions(seen), *_durability(seen), *_store(seen)]
+    longest = float(facts.get("consumer_timeout", math.inf))
+    for name, task in sorted(store.core.tasks.items()) if longest < math.inf else ():
+        timeout = task.options.timeout
+        if timeout is None or timeout >= longest:
+            found.append(
+                _warn(
+                    "long jobs",
+                    f"task {name!r} may run for {'ever' if timeout is None else lasted(timeout)}, "
+                    f"and the server takes jobs back after {lasted(longest)}",
+                    "give it a shorter timeout, or raise consumer_timeout in rabbitmq.conf",
+                )
+            )
+    waiting = sum(sum(states.values()) for states in counts.values())
+    return [*found, _ok("jobs", f"{waiting:,} queued in {len(counts)} queues")]
 
 
 def _ok(check: str, says: str) -> Finding:
@@ -126,20 +168,35 @@ def _durability(seen: _Seen) -> Iterator[Finding]:
         return
     lost = seen.facts.get("may_lose")
     says = f"{durability}" + (f"; may lose: {lost}" if lost else "")
-    if durability in {"full", "always"}:
+    if durability in {"full", "always", "fsync", "replica"}:
         yield _ok("durability", says)
     else:
         yield _warn(
-            "durability", says, "if no accepted job may be lost to a power cut, use durability=full"
+            "durability",
+            says,
+            seen.facts.get("advice")
+            or "if no accepted job may be lost to a power cut, use durability=full",
         )
+
+
+def _store(seen: _Seen) -> Iterator[Finding]:
+    """What only a store of this kind can say of itself."""
+    for said in seen.facts.get("findings", ()):
+        yield msgspec.convert(said, Finding)
 
 
 def _disk(seen: _Seen) -> Iterator[Finding]:
     file = sqlite_file(seen.url)
     if file is None:
         return
-    from treadle.backends.sqlite.disk import file_system
+    from treadle.backends.sqlite.disk import file_system, too_open
 
+    if wide := too_open(str(file)):
+        yield _warn(
+            "rights",
+            f"{'; '.join(wide[:4])}: who writes to the store chooses which tasks run, with what",
+            f"chmod go= {quote(str(file))}*, or move it to a folder of its own: chmod 700",
+        )
     kind = file_system(str(file))
     yield _ok(
         "file", f"{file}, {_size(seen.facts.get('bytes', 0))}" + (f", on {kind}" if kind else "")
@@ -201,22 +258,22 @@ def _unserved(seen: _Seen) -> Iterator[Finding]:
             yield _fail(
                 "queues",
                 f"{waiting:,} jobs of queue {queue!r} are served by no foreman",
-                f"start one: treadle run APP -q {queue}{seen.suffix}",
+                f"start one: treadle run APP -q {quote(queue)}{seen.suffix}",
             )
 
 
 def _unknown(seen: _Seen) -> Iterator[Finding]:
     unknown: Counter[str] = Counter()
-    for record in seen.queued:
+    for record in seen.waiting:
         serving = _serving(seen, record.spec.queue)
         if serving and not any(record.spec.task in one.tasks for one in serving):
             unknown[record.spec.task] += 1
     for task, count in sorted(unknown.items()):
         yield _fail(
             "tasks",
-            f"no foreman knows the task {task!r} of {count:,} queued jobs",
+            f"no foreman knows the task {task!r} of {count:,} waiting jobs",
             "start a foreman with an app that has it, or cancel them: "
-            f"treadle jobs cancel --task {task}{seen.suffix}",
+            f"treadle jobs cancel --task {quote(task)}{seen.suffix}",
         )
 
 
@@ -234,7 +291,7 @@ def _paused(seen: _Seen) -> Iterator[Finding]:
             yield _warn(
                 "queues",
                 f"{queue!r} is paused{by}{reason}",
-                f"treadle queues resume {queue}{seen.suffix}",
+                f"treadle queues resume {quote(queue)}{seen.suffix}",
             )
 
 

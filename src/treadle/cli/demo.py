@@ -15,6 +15,7 @@ from treadle.cli.output import Output
 from treadle.cli.program import command
 from treadle.cli.root import root
 from treadle.cli.statuses import FAILURE, INTERRUPTED
+from treadle.config import mask
 
 if TYPE_CHECKING:
     from treadle.cli.stage import Stage
@@ -64,7 +65,7 @@ def demo(
     out.text(
         f"Measuring {plan.inputs.describe()}, one job each, with {processes} foreman processes."
     )
-    out.line(f"store      {core.url}")
+    out.line(f"store      {mask(core.url)}")
     out.line(f"directory  {directory}")
     stage = Stage(out)
     story = Story(core, plan, stage)
@@ -151,12 +152,12 @@ def _count(out: Output, plan: Plan, story: Story, results: Results) -> None:
 
 
 def _commands(core: Core, plan: Plan, results: Results) -> list[str]:
-    url = ("--url", core.url)
+    url = ("--url", mask(core.url))
     job = results.failures[0].job if results.failures else None
     lines = [
         command("jobs", "list", "--state", "failed", "--queue", plan.queue, *url),
         command("queues", "list", *url),
-        command("doctor", core.url),
+        command("doctor", mask(core.url)),
     ]
     if job is not None:
         lines[1:1] = [command("jobs", "show", job, *url), command("why", job, *url)]
@@ -166,9 +167,11 @@ def _commands(core: Core, plan: Plan, results: Results) -> list[str]:
 def _interrupted(out: Output, core: Core, plan: Plan) -> None:
     out.line()
     out.line("Stopped; the foremen have given back what they had begun. To go on:")
-    words = ("run", "treadle.demo.tasks:app", "--url", core.url, "--queues", plan.queue, "--burst")
-    out.line(f"  {command(*words)}")
-    out.line(f"  {command('queues', 'list', '--url', core.url)}")
+    url = ("--url", mask(core.url))
+    out.line(
+        f"  {command('run', 'treadle.demo.tasks:app', *url, '--queues', plan.queue, '--burst')}"
+    )
+    out.line(f"  {command('queues', 'list', *url)}")
 
 
 def _short(path: Path) -> str:
@@ -182,7 +185,7 @@ def _short(path: Path) -> str:
 
 def _view(core: Core, plan: Plan, story: Story, results: Results) -> dict[str, Any]:
     return {
-        "url": core.url,
+        "url": mask(core.url),
         "queue": plan.queue,
         "directory": str(plan.directory),
         "files": len(plan.inputs.files),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from treadle.cli.checks import Finding, Level, examine
+from treadle.cli.checks_spool import of_spool
 from treadle.cli.options import AppOption, Json, Url
 from treadle.cli.output import Output
 from treadle.cli.root import root
 from treadle.cli.statuses import FAILURE, status_of
-from treadle.cli.stores import on_store
+from treadle.cli.stores import core_for, on_store
 from treadle.config import mask
-from treadle.errors import TreadleError
+from treadle.errors import InvalidOption, TreadleError
 
 __all__: list[str] = []
 
@@ -38,6 +40,8 @@ def doctor(
     except TreadleError as error:
         findings = [Finding(level=Level.FAIL, check="store", says=mask(str(error)))]
         status = status_of(error)
+    with suppress(InvalidOption):  # said above
+        findings += of_spool(core_for(url or where, app))
     if any(one.level is Level.FAIL for one in findings):
         status = status or FAILURE
     if json:

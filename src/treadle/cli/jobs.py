@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated, Any
 
 import msgspec
@@ -131,7 +132,7 @@ def _show(out: Output, record: JobRecord, view: dict[str, Any], store: Store) ->
         out.line()
         out.line(record.fault.traceback.rstrip())
     if record.state not in FINAL:
-        out.line(f"why it is {record.state}: treadle why {record.id}{store.suffix}")
+        out.line(f"why it is {record.state}: treadle why {quote(record.id)}{store.suffix}")
 
 
 def _facts(record: JobRecord, view: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from treadle.logs import plain_json
+
 __all__ = ["Output", "clean", "complain"]
 
 _STYLES = {
@@ -25,15 +27,19 @@ _STYLES = {
     "warn": "yellow",
     "fail": "red",
 }
-# What a terminal would obey must not come from a job; tabs and line ends may.
-_CONTROL = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
-}
+# What a terminal would obey must not come from a job, nor what turns the direction of writing;
+# tabs and line ends may.
+_KEPT = frozenset("\n\t")
 
 
 def clean(text: object) -> str:
     """Text that a terminal shows and does not obey."""
-    return str(text).translate(_CONTROL)
+    said = str(text)
+    if said.isprintable():
+        return said
+    return "".join(
+        char if char.isprintable() or char in _KEPT else repr(char)[1:-1] for char in said
+    )
 
 
 class Output:
@@ -51,7 +57,7 @@ class Output:
 
     def data(self, value: object) -> None:
         """One JSON document, on one line."""
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.write(plain_json(msgspec.json.encode(value).decode()) + "\n")
 
     def line(self, text: object = "", style: str | None = None) -> None:
         """A line for people. Not folded, so that what is in it can be copied."""

@@ -1,4 +1,4 @@
-"""``treadle queues``: list, pause, resume, purge."""
+"""``treadle queues``: list, pause, resume, limit, purge."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from treadle.backends.common.names import Matcher, check_queue, covers
 from treadle.cli import filters
 from treadle.cli.bulk import Verb, change
 from treadle.cli.filters import Filter
@@ -16,14 +15,16 @@ from treadle.cli.output import Output
 from treadle.cli.root import group
 from treadle.cli.stores import Store, on_store
 from treadle.cli.times import iso, local
+from treadle.errors import InvalidOption
 from treadle.ports import Delete, Query, QueueRule
+from treadle.queuenames import Matcher, check_queue, covers
 from treadle.queues import Queue
 from treadle.records import JobState, SessionInfo
 from treadle.why import foremen, rules
 
 __all__: list[str] = []
 
-queues = group("queues", "Look at queues, pause and empty them.")
+queues = group("queues", "Look at queues, pause, limit and empty them.")
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue, with those below it.")]
 _IDLE = (JobState.WAITING, JobState.SCHEDULED, JobState.QUEUED)
 
@@ -48,10 +49,10 @@ def list_queues(url: Url = None, app: AppOption = None, json: Json = False) -> N
         out.line("no queues: nothing has been enqueued")
     else:
         out.table(
-            ["queue", *JobState, "foremen", "paused"],
+            ["queue", *JobState, "limit", "foremen", "paused"],
             [
                 (one["queue"], *(f"{one['jobs'][state]:,}" for state in JobState),
-                 len(one["foremen"]), _pause(one))
+                 one["max_running"] or "-", len(one["foremen"]), _pause(one))
                 for one in views
             ],
         )  # fmt: skip
@@ -146,6 +147,45 @@ def resume(queue: Name, url: Url = None, app: AppOption = None, json: Json = Fal
         out.line(f"queue {queue!r} is resumed, but still paused with {', '.join(above)}")
     else:
         out.line(f"queue {queue!r} is resumed")
+
+
+@queues.command("limit")
+def limit(
+    queue: Name,
+    most: Annotated[
+        str, typer.Argument(metavar="N|none", help="Jobs that may run at a time; none lifts it.")
+    ],
+    url: Url = None,
+    app: AppOption = None,
+    json: Json = False,
+) -> None:
+    """Let at most so many jobs of a queue run at a time, in all foremen together."""
+    out = Output(json=json)
+    check_queue(queue)
+    number = _number(most)
+
+    async def work(store: Store) -> QueueRule:
+        return await Queue(store.core, queue).alimit(number)
+
+    rule = on_store(work, url, app)
+    if json:
+        out.data({"queue": queue, "max_running": rule.max_running})
+    if rule.max_running is None:
+        out.line(f"queue {queue!r} has no limit")
+    else:
+        out.line(f"queue {queue!r} runs at most {rule.max_running:,} at a time")
+
+
+def _number(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise InvalidOption(
+            f"{text!r} is not a number of jobs from 1, nor 'none', which lifts the limit",
+            option="most",
+            value=text,
+        )
+    return int(text)
 
 
 @queues.command("purge")

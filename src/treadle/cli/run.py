@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+import os
+import sys
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -17,6 +19,8 @@ from treadle.errors import InvalidOption
 from treadle.logs import configure
 
 __all__ = ["LogFormat", "LogLevel", "configured", "split"]
+
+_CAN_TURN = os.name == "posix"
 
 Exclude = Annotated[
     list[str] | None,
@@ -98,8 +102,10 @@ def run(
     renewed = (foreman.max_jobs, foreman.max_rss, foreman.max_age) != (None, None, None)
     if foreman.processes > 1 or (renewed and not burst):
         status = asyncio.run(_supervised(core, name, settings, url, burst=burst, options=options))
-    else:
+    elif burst or not _CAN_TURN:
         status = asyncio.run(_alone(core, burst=burst, options=options))
+    else:
+        _turn_into_a_foreman(name, settings, url, options)
     raise typer.Exit(status)
 
 
@@ -137,6 +143,31 @@ def configured(name: str, settings: Settings, url: str | None, *, alone: bool = 
     if not core.tasks:
         complain(f"warning: app {name!r} has no tasks; import the modules that declare them")
     return core
+
+
+def _turn_into_a_foreman(
+    name: str, settings: Settings, url: str | None, options: dict[str, Any]
+) -> NoReturn:
+    """Go on as a foreman process, without what the command line has loaded."""
+    import msgspec
+
+    from treadle.foreman.child import Orders
+
+    orders = Orders(
+        target=name,
+        url=url,
+        options=options,
+        log_level=settings.log.level,
+        log_format=settings.log.format,
+    )
+    outlet, inlet = os.pipe()
+    os.write(inlet, msgspec.json.encode(orders) + b"\n")
+    os.close(inlet)
+    os.dup2(outlet, 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The words after the module are for those who look for the process.
+    os.execv(sys.executable, [sys.executable, "-m", "treadle.foreman.child", "run", name])
 
 
 async def _alone(core: Core, *, burst: bool, options: dict[str, Any]) -> int:

@@ -136,8 +136,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def _opened(codec: Codec, record: JobRecord, sealed: bytes) -> Any:
     """A payload as plain data, or ``None`` where it cannot be read without the app."""
     try:
-        bound = codec.binding(record.spec.task, record.id)
-        return plain(read(codec.open(sealed, associated=bound).body))
+        return plain(read(codec.body_of(sealed, record.spec.task, record.id)))
     except TreadleError:
         return None
 

@@ -57,14 +57,14 @@ def _names(task: Task[Any, Any]) -> list[str]:
 def _value(word: str) -> Any:
     try:
         return msgspec.json.decode(word)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return word
 
 
 def _object(text: str | None) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any]) if text is not None else {}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise InvalidOption(
             f"--kwargs must be a JSON object such as '{{\"width\": 64}}': {error}",
             option="--kwargs",

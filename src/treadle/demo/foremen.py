@@ -43,9 +43,11 @@ class Foremen:
         self._log = log
         self._command = [
             *(sys.executable, "-m", "treadle", "run", "treadle.demo.tasks:app"),
-            *("--url", url, "--queues", queue, "--processes", str(processes)),
+            *("--queues", queue, "--processes", str(processes)),
             *("--concurrency", "4", "--burst", "--lease", "10s", "--grace", "10s"),
         ]
+        # Not as an argument, which everybody on this machine can read: it may have a password.
+        self._environment = {**os.environ, "TREADLE_URL": url}
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -53,6 +55,7 @@ class Foremen:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
+                env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -92,7 +92,7 @@ class _Gathered:
             return
         self.counted[path] = self.counted.get(path, 0) + 1
         if record.state is JobState.SUCCEEDED and record.result is not None:
-            body = core.codec.open(record.result).body
+            body = core.codec.body_of(record.result, record.spec.task, record.id)
             self.measures.append(measure.shape.decode_result(body))
         else:
             fault = record.fault
@@ -119,7 +119,8 @@ class _Gathered:
 
 
 def _path(core: Core, record: JobRecord) -> Path:
-    args, kwargs = measure.shape.decode(core.codec.open(record.spec.payload).body)
+    body = core.codec.body_of(record.spec.payload, record.spec.task, record.id)
+    args, kwargs = measure.shape.decode(body)
     named: dict[str, Any] = dict(zip(("path", "ledger"), args, strict=False)) | kwargs
     path: Path = named["path"]
     return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from treadle.clock import Clock
 from treadle.ports import Backend
 from treadle.records import FINAL, JobRecord, JobState
@@ -98,6 +100,6 @@ def _ended(record: JobRecord, now: float) -> Blocker:
     return Blocker(
         kind=Kind.ENDED,
         says=says,
-        action=f"run it again: treadle jobs retry {record.id}",
+        action=f"run it again: treadle jobs retry {quote(record.id)}",
         command=("jobs", "retry", record.id),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from shlex import quote
 
 from treadle.records import At, In, JobRecord, JobState, Spend
 from treadle.why.records import Blocker, Kind
@@ -41,7 +42,7 @@ def dependencies(scene: Scene) -> Iterator[Blocker]:
     yield Blocker(
         kind=Kind.DEPENDENCY,
         says=f"waits for {many} job{'s' if many > 1 else ''} to end: {listed}{more}",
-        action=f"look at the first of them: treadle why {shown[0]}",
+        action=f"look at the first of them: treadle why {quote(shown[0])}",
         command=("why", shown[0]),
         jobs=shown,
     )
@@ -70,7 +71,7 @@ def line(scene: Scene) -> Iterator[Blocker]:
         kind=Kind.KEY if what == "key" else Kind.LIMIT,
         says=says,
         action=f"it goes on when {'one of them' if len(ids) > 1 else 'that'} ends"
-        + (f"; to end it now: treadle jobs cancel {ids[0]}" if ids else ""),
+        + (f"; to end it now: treadle jobs cancel {quote(ids[0])}" if ids else ""),
         command=first,
         jobs=ids,
     )
@@ -129,7 +130,7 @@ def paused(scene: Scene) -> Iterator[Blocker]:
         yield Blocker(
             kind=Kind.PAUSED,
             says=f"queue {name!r} was paused{since}{by}{reason}{until}",
-            action=f"treadle queues resume {name}",
+            action=f"treadle queues resume {quote(name)}",
             command=("queues", "resume", name),
             until=rule.until,
         )
@@ -160,7 +161,7 @@ def unserved(scene: Scene) -> Iterator[Blocker]:
             kind=Kind.NO_FOREMAN,
             says=f"no foreman serves queue {spec.queue!r}"
             + (f" ({others})" if others else ": none is running"),
-            action=f"start one: treadle run APP -q {spec.queue}",
+            action=f"start one: treadle run APP -q {quote(spec.queue)}",
         )
         return
     if not any(spec.task in one.tasks for one in scene.serving):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from treadle.backends.common.names import Matcher, ancestors
 from treadle.clock import Clock
 from treadle.errors import JobNotFound
-from treadle.ports import QUEUE_CELL, SESSION_CELL, Backend, Gone, Query, QueueRule
+from treadle.ports import QUEUE_CELL, SESSION_CELL, Backend, Feature, Gone, Query, QueueRule
+from treadle.queuenames import Matcher, ancestors
 from treadle.records import Hold, JobRecord, JobState, SessionInfo
 
 __all__ = ["SHOWN", "Scene", "foremen", "missing", "rules", "survey"]
@@ -68,6 +68,8 @@ async def survey(backend: Backend, job_id: str, clock: Clock) -> Scene:
 
 async def rules(backend: Backend, queues: tuple[str, ...]) -> dict[str, QueueRule]:
     """The rules of queues that have one; ``("*",)`` reads all."""
+    if Feature.SHARED not in backend.features:
+        return {}  # nor can it have any
     cells = await backend.read([QUEUE_CELL + name for name in queues])
     return {
         key.removeprefix(QUEUE_CELL): msgspec.msgpack.decode(cell.value, type=QueueRule)
@@ -76,7 +78,9 @@ async def rules(backend: Backend, queues: tuple[str, ...]) -> dict[str, QueueRul
 
 
 async def foremen(backend: Backend, clock: Clock) -> tuple[SessionInfo, ...]:
-    """The foremen that are present, by name."""
+    """The foremen that are present, by name; none where the store does not know."""
+    if Feature.SHARED not in backend.features:
+        return ()
     cells = await backend.read([SESSION_CELL + "*"])
     found = (msgspec.msgpack.decode(cell.value, type=SessionInfo) for cell in cells.values())
     present = (one for one in found if not one.until or one.until > clock.now())
