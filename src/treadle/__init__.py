@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         AttemptTimeout,
         BackendError,
         BackendUnavailable,
+        CallCancelled,
         DuplicateJob,
         Fail,
         InvalidCall,
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
         JobFailed,
         JobNotFound,
         LeaseLost,
+        LockTimeout,
         NotEncodable,
         OutcomeUnknown,
         PayloadError,
+        PoolFull,
         QueueFull,
         Quit,
         ResultExpired,
@@ -42,25 +45,41 @@ if TYPE_CHECKING:
         Trip,
         UnknownOption,
         WaitTimeout,
+        WorkerCrashed,
+        WorkerError,
+        WorkerNotStarted,
+        WorkerStopped,
     )
     from treadle.events import Event
-    from treadle.foreman import Foreman
     from treadle.job import Job
-    from treadle.policies import Breaker, LimitSet, Rate, Retry, Slots, Timeout, backoff
+    from treadle.locks.lock import Lock
+    from treadle.policies import Breaker, Rate, Retry, Slots, Timeout, backoff
+    from treadle.pools.completing import as_completed
+    from treadle.pools.future import Future
+    from treadle.pools.gathering import agather, await_for, gather, wait
+    from treadle.pools.limiting.limitpool import LimitPool
+    from treadle.pools.limiting.limitset import LIMITS, LimitSet
+    from treadle.pools.noticing import stopping
+    from treadle.pools.pool import Pool
+    from treadle.pools.worker import Worker
+    from treadle.pools.wrapping import wrap_future
     from treadle.priorities import CRITICAL, HIGH, LOW, NORMAL
     from treadle.records import Cause, JobState, Keep, Unique
+    from treadle.stateful.foreman import Foreman
     from treadle.task import Task, task
 
 __all__ = [
     "CONTEXT",
     "CRITICAL",
     "HIGH",
+    "LIMITS",
     "LOW",
     "NORMAL",
     "AttemptTimeout",
     "BackendError",
     "BackendUnavailable",
     "Breaker",
+    "CallCancelled",
     "Cause",
     "Context",
     "Depends",
@@ -68,6 +87,7 @@ __all__ = [
     "Event",
     "Fail",
     "Foreman",
+    "Future",
     "InvalidCall",
     "InvalidOption",
     "Job",
@@ -78,10 +98,15 @@ __all__ = [
     "JobState",
     "Keep",
     "LeaseLost",
+    "LimitPool",
     "LimitSet",
+    "Lock",
+    "LockTimeout",
     "NotEncodable",
     "OutcomeUnknown",
     "PayloadError",
+    "Pool",
+    "PoolFull",
     "QueueFull",
     "Quit",
     "Rate",
@@ -98,10 +123,22 @@ __all__ = [
     "Unique",
     "UnknownOption",
     "WaitTimeout",
+    "Worker",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerNotStarted",
+    "WorkerStopped",
     "__version__",
+    "agather",
+    "as_completed",
+    "await_for",
     "backoff",
     "current",
+    "gather",
+    "stopping",
     "task",
+    "wait",
+    "wrap_future",
 ]
 
 _HOMES = {
@@ -116,6 +153,7 @@ _HOMES = {
         "AttemptTimeout",
         "BackendError",
         "BackendUnavailable",
+        "CallCancelled",
         "DuplicateJob",
         "Fail",
         "InvalidCall",
@@ -125,9 +163,11 @@ _HOMES = {
         "JobFailed",
         "JobNotFound",
         "LeaseLost",
+        "LockTimeout",
         "NotEncodable",
         "OutcomeUnknown",
         "PayloadError",
+        "PoolFull",
         "QueueFull",
         "Quit",
         "ResultExpired",
@@ -137,19 +177,36 @@ _HOMES = {
         "Trip",
         "UnknownOption",
         "WaitTimeout",
+        "WorkerCrashed",
+        "WorkerError",
+        "WorkerNotStarted",
+        "WorkerStopped",
     ),
     "treadle.events": ("Event",),
-    "treadle.foreman": ("Foreman",),
     "treadle.job": ("Job",),
+    "treadle.locks.lock": ("Lock",),
     "treadle.policies": (
         "Breaker",
-        "LimitSet",
         "Rate",
         "Retry",
         "Slots",
         "Timeout",
         "backoff",
     ),
+    "treadle.pools.completing": ("as_completed",),
+    "treadle.pools.future": ("Future",),
+    "treadle.pools.gathering": (
+        "agather",
+        "await_for",
+        "gather",
+        "wait",
+    ),
+    "treadle.pools.limiting.limitpool": ("LimitPool",),
+    "treadle.pools.limiting.limitset": ("LIMITS", "LimitSet"),
+    "treadle.pools.noticing": ("stopping",),
+    "treadle.pools.pool": ("Pool",),
+    "treadle.pools.worker": ("Worker",),
+    "treadle.pools.wrapping": ("wrap_future",),
     "treadle.priorities": (
         "CRITICAL",
         "HIGH",
@@ -162,6 +219,7 @@ _HOMES = {
         "Keep",
         "Unique",
     ),
+    "treadle.stateful.foreman": ("Foreman",),
     "treadle.task": (
         "Task",
         "task",

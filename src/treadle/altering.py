@@ -39,7 +39,7 @@ async def _announce(core: Core, backend: Backend, asked: Sequence[str]) -> None:
         await backend.publish(
             [Event(name="job.cancelling", at=now, job_id=job_id) for job_id in asked]
         )
-    except BackendError as error:
+    except (BackendError, OSError) as error:
         _log.warning("cancel.not_announced", jobs=len(asked), error=str(error))
 
 

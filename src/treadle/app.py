@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from treadle.altering import alter
 from treadle.appoptions import AppOptions, make_core
 from treadle.bus import Observer
-from treadle.enqueueing import Call, send, send_many
+from treadle.durations import Duration, seconds
+from treadle.enqueueing import BoundTask, send, send_blocking, send_many, send_many_blocking
 from treadle.errors import InvalidCall, InvalidOption
 from treadle.injected import Scope, check_parameters
 from treadle.job import Job
@@ -23,18 +24,32 @@ from treadle.options import DeclareOptions
 from treadle.ports import Altered, Change, Page, Query
 from treadle.querying import Conditions, query_of
 from treadle.queues import Queue
-from treadle.task import AsyncTask, Decorator, PlainTask, Task, declare, is_task
+from treadle.task import (
+    AsyncTask,
+    Decorator,
+    PlainTask,
+    Task,
+    WorkerDecorator,
+    declare,
+    is_task,
+)
+from treadle.transactions import Transaction
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from treadle.foreman import Foreman
+    from treadle.locks.lock import Lock, LockOptions
+    from treadle.policies.limits import Limit
+    from treadle.pools.limiting.limitset import LimitSet
+    from treadle.pools.worker import WorkerBuilder
     from treadle.store import Store
 
 __all__ = ["Treadle"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+W = TypeVar("W")
 F = TypeVar("F", bound=Observer)
 MiddlewareT = TypeVar("MiddlewareT", bound=Middleware)
 
@@ -74,6 +89,10 @@ class Treadle:
     ) -> AsyncTask[P, R]: ...
     @overload
     def task(self, fn: Callable[P, R], /) -> PlainTask[P, R]: ...
+    @overload
+    def task(
+        self, /, *, worker: type[W] | WorkerBuilder[W], **options: Unpack[DeclareOptions]
+    ) -> WorkerDecorator[W]: ...
     @overload
     def task(self, /, **options: Unpack[DeclareOptions]) -> Decorator: ...
     def task(self, fn: Any = None, /, **options: Any) -> Any:
@@ -167,8 +186,8 @@ class Treadle:
             task: a task, ``task.options(…)``, or the function of one.
             args, kwargs: its arguments.
         """
-        call = Call(self.core.task_of(task), args, kwargs)
-        return self.core.call(lambda: send(self.core, call), "Treadle.enqueue", "app.aenqueue")
+        call = BoundTask(self.core.task_of(task), args, kwargs)
+        return send_blocking(self.core, call, "Treadle.enqueue", "app.aenqueue")
 
     @overload
     async def aenqueue(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
@@ -182,30 +201,50 @@ class Treadle:
     ) -> Job[R]: ...
     async def aenqueue(self, task: Any, /, *args: Any, **kwargs: Any) -> Job[Any]:
         """A durable job of a call. See :meth:`enqueue`."""
-        return await send(self.core, Call(self.core.task_of(task), args, kwargs))
+        return await send(self.core, BoundTask(self.core.task_of(task), args, kwargs))
 
-    def enqueue_many(self, calls: Iterable[Call[R]]) -> list[Job[R]]:
-        """Jobs of calls of several tasks, pushed together: ``[fetch.bind(url), …]``."""
-        several = self._calls(calls)
-        return self.core.call(
-            lambda: send_many(self.core, several), "Treadle.enqueue_many", "app.aenqueue_many"
+    def enqueue_many(self, calls: Iterable[BoundTask[R]]) -> list[Job[R]]:
+        """Jobs of calls of several tasks, pushed together: ``[fetch.bind(url), …]``.
+
+        A thousand at a time, as by :meth:`Task.enqueue_many`.
+        """
+        return send_many_blocking(
+            self.core,
+            self._calls(calls),
+            "Treadle.enqueue_many",
+            "app.aenqueue_many",
         )
 
-    async def aenqueue_many(self, calls: Iterable[Call[R]]) -> list[Job[R]]:
+    async def aenqueue_many(self, calls: Iterable[BoundTask[R]]) -> list[Job[R]]:
         """Jobs of calls of several tasks, pushed together. See :meth:`enqueue_many`."""
         return await send_many(self.core, self._calls(calls))
 
-    def _calls(self, calls: Iterable[Call[R]]) -> list[Call[R]]:
-        several = list(calls)
-        for index, call in enumerate(several):
-            if not isinstance(call, Call):
+    def _calls(self, calls: Iterable[BoundTask[R]]) -> Iterator[BoundTask[R]]:
+        for index, call in enumerate(calls):
+            if not isinstance(call, BoundTask):
                 raise InvalidCall(
                     f"item {index} is {call!r}, not a call; write task.bind(…), or "
                     "task.enqueue_many(…) for calls of one task",
                     task="",
                 )
             self.core.task_of(call.task)
-        return several
+            yield call
+
+    def connect(self, *, limit: Duration = 5.0) -> Transaction:
+        """A transaction of the store, for rows of your own: ``with app.connect() as connection:``.
+
+        What is written through the connection and what is enqueued with
+        ``task.options(within=connection)`` is committed together when the block is left, and
+        rolled back when it raises. In an event loop: ``async with``.
+
+        Args:
+            limit: how long it may take; where a store has one writer at a time, others wait for it.
+
+        Raises:
+            Unsupported: the backend has no such transactions.
+            TransactionTooLong: it took longer, and was rolled back.
+        """
+        return Transaction(self.core, seconds(limit, "limit"), "app.connect()")
 
     # ------------------------------------------------------------ finding
 
@@ -261,6 +300,45 @@ class Treadle:
         """A handle on a queue with its subqueues: pause, resume, purge, limit, count."""
         return Queue(self.core, name)
 
+    def limits(self, *limits: Limit, config: Mapping[str, Any] | None = None) -> LimitSet:
+        """Limits that the store counts, for calls of workers and for code, in the whole fleet.
+
+        Jobs of tasks whose limits have the same keys share them.
+
+        Args:
+            limits: :class:`Rate` and :class:`Slots`, each with a ``key``.
+            config: what goes with the set; ``got.config`` has it.
+
+        Raises:
+            InvalidOption: a limit without a key.
+        """
+        from treadle.pools.limiting.limitset import LimitSet
+
+        for limit in limits:
+            if limit.key is None:
+                raise InvalidOption(
+                    f"limits: {limit!r} has no key=, by which the fleet would know it",
+                    option="limits",
+                    value=limit,
+                )
+        return LimitSet(*limits, config=config, store=self.core)
+
+    def lock(self, name: str, **options: Unpack[LockOptions]) -> Lock:
+        """A lock for everything that shares the store: ``with app.lock("reports") as fence``.
+
+        Asks the store nothing yet. In an event loop: ``async with``.
+
+        Args:
+            name: what is locked; 1 to 200 characters.
+            options: ``lease``, ``timeout`` and ``renew``; see :class:`~treadle.Lock`.
+
+        Raises:
+            InvalidOption: a name that nobody can see, or durations that are none.
+        """
+        from treadle.locks import Lock
+
+        return Lock(self.core, name, **options)
+
     # ------------------------------------------------------------ running
 
     def foreman(self, **options: Any) -> Foreman:
@@ -311,7 +389,7 @@ class Treadle:
     async def aopen(self) -> Self:
         """Reach the backend now, and check that it serves what the tasks need."""
         self.core.reopen()
-        backend = await self.core.ready()
+        backend = await self.core.reach()
         for task in self.tasks.values():
             check_features(task.mould.needs, backend, task.name)
         return self
@@ -326,7 +404,11 @@ class Treadle:
         self.core.close()
 
     async def __aenter__(self) -> Self:
-        await self.aopen()
+        try:
+            await self.aopen()
+        except BaseException:
+            await self.aclose()  # nobody else will: there is no exit without an entry
+            raise
         self.core.app_level().users += 1
         return self
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os import PathLike, fspath
 from typing import Any, TypedDict
 
 from treadle.clock import Clock
 from treadle.codec import Codec
-from treadle.config import load
+from treadle.config import load, mask
 from treadle.core import Core
 from treadle.durations import Duration, seconds
-from treadle.errors import InvalidOption, UnknownOption
-from treadle.guards import is_error_class
-from treadle.hints import did_you_mean
+from treadle.errors import InvalidOption
+from treadle.guards import is_error_class, refuse_unknown
 from treadle.ids import Ids
 from treadle.middleware import Middleware
 
@@ -23,17 +23,24 @@ class AppOptions(TypedDict, total=False):
     """What ``Treadle(url, …)`` takes besides the URL.
 
     Settings, which the environment and files can give too: ``namespace`` (prefix of all that the
-    app stores), ``max_payload`` (bytes), ``request_ttl``, ``max_failed``, ``foreman`` (a dict).
+    app stores), ``companion`` (URL of the backend that has the jobs of an ``amqp://`` URL),
+    ``spool`` (path of the file that keeps jobs while their server is away), ``spool_max`` (jobs
+    that it may hold), ``max_payload`` (bytes), ``request_ttl``, ``max_failed``, ``foreman`` (a
+    dict).
     """
 
     namespace: str
+    companion: str
+    spool: str | PathLike[str]
+    spool_max: int
     max_payload: int | str
     request_ttl: Duration
     max_failed: int
     foreman: Mapping[str, Any]
     # Run jobs where they are enqueued, for tests.
     eager: bool
-    # Seconds for which an enqueue is repeated while the store does not answer; 30 by default.
+    # Seconds for which an enqueue is repeated while the store does not answer, before it fails or
+    # is spooled: 30 by default, 2 with a spool.
     patience: Duration
     # Exception classes that ``job.result()`` may raise as they were.
     errors: Iterable[type[BaseException]]
@@ -46,7 +53,10 @@ class AppOptions(TypedDict, total=False):
     ids: Ids
 
 
-_SETTINGS = ("namespace", "max_payload", "request_ttl", "max_failed", "foreman")
+_SETTINGS = (
+    "namespace", "companion", "spool", "spool_max", "max_payload", "request_ttl", "max_failed",
+    "foreman",
+)  # fmt: skip
 
 
 def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
@@ -56,21 +66,29 @@ def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
         UnknownOption, InvalidOption
     """
     known = ("url", *AppOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            synonyms = {"broker": "url", "backend": "url", "prefix": "namespace"}
-            hint = did_you_mean(name, known, synonyms)
-            raise UnknownOption(
-                f"Treadle has no option {name!r}{hint}. Known options: {', '.join(known)}",
-                option=name,
-                known=known,
-            )
+    synonyms = {"broker": "url", "backend": "url", "prefix": "namespace"}
+    refuse_unknown("Treadle", options, known, synonyms)
     if url is not None and "://" not in str(url):
         raise InvalidOption(
             f"url={url!r} is not the URL of a backend; it is like 'sqlite:///jobs.db' or "
             "'memory://'",
             option="url",
             value=url,
+        )
+    if "companion" in options and url is not None and not url.startswith("amqp"):
+        raise InvalidOption(
+            "companion= is for RabbitMQ, whose jobs it has; every other backend has its own",
+            option="companion",
+            value=mask(str(options["companion"])),
+        )
+    settings = load(url=url, **_given(options))
+    spooling = settings.spool is not None and _served(settings.url)
+    if settings.sources.get("spool") == "argument" and settings.spool and not spooling:
+        raise InvalidOption(
+            f"spool= is for servers, which can be away; {mask(settings.url)} is in this machine, "
+            "so leave it away",
+            option="spool",
+            value=options["spool"],
         )
     errors: tuple[Any, ...] = tuple(options.get("errors", ()))
     for kind in errors:
@@ -79,10 +97,24 @@ def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
                 f"errors: {kind!r} is not an exception class", option="errors", value=kind
             )
     return Core(
-        load(url=url, **{name: options[name] for name in _SETTINGS if name in options}),
+        settings,
         codec=options.get("codec"),
         clock=options.get("clock"),
         ids=options.get("ids"),
         errors=errors,
-        patience=seconds(options.get("patience", 30.0), "patience"),
+        patience=seconds(options.get("patience", 2.0 if spooling else 30.0), "patience"),
     )
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among the options."""
+    given = {name: options[name] for name in _SETTINGS if name in options}
+    if isinstance(given.get("spool"), PathLike):
+        given["spool"] = fspath(given["spool"])
+    return given
+
+
+def _served(url: str) -> bool:
+    from treadle.spool import served  # with SQLite, which others need not load
+
+    return served(url)

@@ -19,6 +19,9 @@ __all__ = ["Bus", "Observer"]
 Observer = Callable[[Event], Any]
 F = TypeVar("F", bound=Observer)
 _log = get_logger("treadle.bus")
+_PATIENCE = 5.0
+# An observer must not harm what it observes, nor end its program. Only an interrupt is not its own.
+_FAILURES = (Exception, SystemExit)
 
 
 class _Watch(msgspec.Struct, frozen=True):
@@ -38,6 +41,8 @@ class Bus:
     """
 
     def __init__(self) -> None:
+        # Somebody listens to something.
+        self.heard = False
         self._watches: tuple[_Watch, ...] = ()
         # Per event name, because "does anybody listen" is asked for every job.
         self._by_name: dict[str, tuple[_Watch, ...]] = {}
@@ -84,6 +89,7 @@ class Bus:
         def add(observer: F) -> F:
             watch = _Watch(pattern, observer, task, queue)
             self._watches = (*self._watches, watch)
+            self.heard = True
             for name in names:
                 self._by_name[name] = (*self._by_name.get(name, ()), watch)
             return observer
@@ -93,6 +99,7 @@ class Bus:
     def off(self, fn: Observer) -> None:
         """Stop telling an observer. Harmless when it does not listen."""
         self._watches = tuple(one for one in self._watches if one.fn != fn)
+        self.heard = bool(self._watches)
         self._by_name = {
             name: rest
             for name, watches in self._by_name.items()
@@ -115,13 +122,13 @@ class Bus:
             return
         try:
             fn(event)
-        except Exception as error:  # noqa: BLE001 - an observer must not harm what it observes
+        except _FAILURES as error:
             self._report(fn, event, error)
 
     async def _guarded(self, fn: Observer, event: Event) -> None:
         try:
             await fn(event)
-        except Exception as error:  # noqa: BLE001 - as above
+        except _FAILURES as error:
             self._report(fn, event, error)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -137,12 +144,22 @@ class Bus:
         self._tasks.add(task)  # a loop holds its tasks weakly
         task.add_done_callback(self._tasks.discard)
 
-    async def drain(self) -> None:
-        """Return when the asynchronous observers of this loop have seen what was emitted."""
+    async def drain(self, patience: float = _PATIENCE) -> None:
+        """Return when the asynchronous observers of this loop have seen what was emitted.
+
+        Args:
+            patience: seconds of real time after which those that still run are cancelled.
+        """
         loop = asyncio.get_running_loop()
         mine = [task for task in self._tasks if task.get_loop() is loop]
-        if mine:
-            await asyncio.wait(mine)
+        if not mine:
+            return
+        _, late = await asyncio.wait(mine, timeout=patience)
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning("observers.given_up", late=len(late), waited=patience)
+            await asyncio.wait(late, timeout=patience)
 
     def _report(self, fn: Observer, event: Event, error: BaseException) -> None:
         if fn in self._failed:

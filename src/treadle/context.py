@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overl
 import msgspec
 
 from treadle.codec import natural_decode, natural_encode
-from treadle.errors import InvalidOption, NotEncodable, NotOpen
+from treadle.codec.small import encoded_meta, remark
+from treadle.errors import InvalidOption, NotEncodable, NotOpen, Unsupported, UsageError
 from treadle.events import Event
 from treadle.injected import Injected
 from treadle.logs import Logger, get_logger
+from treadle.ports import Feature, Settlement, Unit
 from treadle.records import Lease, NewJob, Note
+from treadle.transactions import Transaction
+from treadle.verdicts import Done
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from treadle.core import Core
     from treadle.job import Job
+    from treadle.locks.lock import Lock, LockOptions
     from treadle.task import Task
 
 __all__ = ["CONTEXT", "CURRENT", "Attempting", "Context", "Speaker", "current"]
@@ -30,13 +37,14 @@ _log = get_logger("treadle.task")
 
 
 class Speaker(Protocol):
-    """The part of a channel that a context uses; see :class:`treadle.pools.place.Channel`."""
+    """The part of a channel that a context uses; see :class:`treadle.pools.sites.site.Channel`."""
 
     @property
     def stopping(self) -> bool: ...
     @property
     def ending(self) -> BaseException | None: ...
     def note(self, note: Note) -> None: ...
+    def committing(self, yes: bool) -> None: ...
 
 
 class Context:
@@ -49,11 +57,12 @@ class Context:
         headers: of its envelope, read-only.
         channel: to the foreman.
         deadline: when the attempt times out, in seconds since the epoch.
+        term: seconds for which the lease is granted each time.
     """
 
     __slots__ = (
-        "_core", "_deadline", "_headers", "_lease", "_log", "_note", "_state", "_task",
-        "channel", "follow_ups",
+        "_core", "_deadline", "_headers", "_lease", "_log", "_note", "_result", "_state", "_task",
+        "_term", "channel", "committed", "follow_ups",
     )  # fmt: skip
 
     phase = "run"
@@ -67,10 +76,16 @@ class Context:
         headers: Mapping[str, str],
         channel: Speaker,
         deadline: float | None = None,
+        term: float = 30.0,
     ) -> None:
         self._core = core
         self._task = task
         self._lease = lease
+        self._term = term
+        # Sealed, for the transaction.
+        self._result: bytes | None = None
+        # Its transaction was the end of the attempt.
+        self.committed = False
         self._headers = headers
         self._deadline = deadline
         self._log: Logger | None = None
@@ -185,13 +200,22 @@ class Context:
         if ending is not None:
             raise ending
 
+    def lock(self, name: str, **options: Unpack[LockOptions]) -> Lock:
+        """A lock of the app that runs the job: ``with ctx.lock("reports") as fence``.
+
+        See :meth:`Treadle.lock`. A block in plain code waits, as does ``acquire()``.
+        """
+        from treadle.locks.lock import Lock
+
+        return Lock(self._core, name, **options)
+
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Say how far the work is; whoever follows the job sees the last word.
 
         Args:
             current: how much is done.
             total: how much there is.
-            message: what is being done.
+            message: what is being done; the first 1,000 characters are kept.
 
         Raises:
             InvalidOption: not a finite number.
@@ -201,6 +225,7 @@ class Context:
                 raise InvalidOption(
                     f"progress: {name}={value!r} is not a finite number", option=name, value=value
                 )
+        message = remark(message)
         before = self._note or Note()
         self._say(msgspec.structs.replace(before, current=current, total=total, message=message))
         bus = self._core.bus
@@ -212,15 +237,12 @@ class Context:
         """Add small JSON values to the metadata of the job, for people to read.
 
         Raises:
-            NotEncodable: a value is not JSON.
+            NotEncodable: a value is not JSON, or all of them have more than 16 KiB.
         """
-        for name, value in meta.items():
-            try:
-                msgspec.json.encode(value)
-            except (TypeError, ValueError) as error:
-                raise NotEncodable(f"metadata {name!r} is not JSON: {error}", path=name) from error
         before = self._note or Note()
-        self._say(msgspec.structs.replace(before, meta={**before.meta, **meta}))
+        together = {**before.meta, **meta}
+        encoded_meta(together)
+        self._say(msgspec.structs.replace(before, meta=together))
 
     def checkpoint(self, value: Any) -> None:
         """Keep a value for the next attempt, which finds it in ``resumed``.
@@ -249,9 +271,76 @@ class Context:
         note = self._note or self._lease.note
         if note is None or note.checkpoint is None:
             return None
-        codec = self._core.codec
-        bound = codec.binding(self.task_name, self.job_id)
-        return natural_decode(codec.open(note.checkpoint, associated=bound).body)
+        body = self._core.codec.body_of(note.checkpoint, self.task_name, self.job_id)
+        return natural_decode(body)
+
+    def transaction(self) -> Transaction:
+        """A transaction of the store that ends this attempt with success, or does nothing.
+
+        ``with ctx.transaction() as connection:`` in plain functions, ``async with`` in others.
+        What is written through the connection, the success of the job, the value given to
+        :meth:`returns` and the jobs of :meth:`enqueue` are committed together when the block is
+        left. A block that raises, or a lease that was lost, rolls back all of it. Compute before
+        it: it may take a sixth of the lease. What follows it is not part of the job any more.
+
+        Raises:
+            Unsupported: the backend, or the place, has no such transactions.
+            TransactionTooLong: it took longer, and was rolled back.
+            LeaseLost: another foreman has the job now. It was rolled back.
+        """
+        self._check_open("ctx.transaction()")
+        if self._task.mode == "ray":
+            raise Unsupported(
+                "a job on a Ray actor has no ctx.transaction(): its connection would be on another "
+                "machine than its foreman; use mode='thread', 'asyncio' or 'process'",
+                backend=self._core.url,
+                feature=Feature.TRANSACTIONS.value,
+            )
+        return Transaction(
+            self._core,
+            self._term / 6,
+            "ctx.transaction()",
+            ending=self._end_with,
+            outcome=self._ended_with,
+        )
+
+    def returns(self, value: Any) -> None:
+        """Say in a transaction what the result of the job is: the function returns too late.
+
+        Raises:
+            NotEncodable: it does not fit the annotation.
+            PayloadTooLarge: it has more than ``max_payload`` bytes.
+        """
+        self._check_open("ctx.returns()")
+        codec, task = self._core.codec, self._task
+        bound = b"" if codec.plain else codec.binding(self.task_name, self.job_id)
+        self._result = codec.seal(task.shape.encode_result(value), associated=bound)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether :meth:`returns` was given a value."""
+        return self._result is not None
+
+    def _check_open(self, what: str) -> None:
+        if self.committed:
+            raise UsageError(
+                f"{what} comes too late: the attempt has ended with its ctx.transaction()"
+            )
+
+    def _end_with(self, unit: Unit) -> None:
+        """Have the commit end this attempt."""
+        unit.ends.append(
+            Settlement(
+                token=self._lease.token,
+                verdict=Done(result=self._result),
+                follow_ups=tuple(self.follow_ups),
+                note=self._note,
+            )
+        )
+
+    def _ended_with(self, committed: bool) -> None:
+        self.committed = committed
+        self.channel.committing(committed)
 
     def _say(self, note: Note) -> None:
         if note.checkpoint is None and self._lease.note is not None:
@@ -293,6 +382,7 @@ class Context:
             task: a task, ``task.options(…)``, or the function of one.
             args, kwargs: its arguments.
         """
+        self._check_open("ctx.enqueue()")
         job, new = self._core.task_of(task).follow_up(args, kwargs)
         self.follow_ups.append(new)
         return job
@@ -317,7 +407,7 @@ class Attempting:
     __slots__ = ("_context", "_facts")
 
     def __init__(self, *facts: Any) -> None:
-        # core, task, lease, headers, channel, deadline: what makes the context.
+        # core, task, lease, headers, channel, deadline, term: what makes the context.
         self._facts = facts
         self._context: Context | None = None
 
@@ -325,7 +415,7 @@ class Attempting:
     def context(self) -> Context:
         """The one context of this attempt, made when it is first asked for."""
         if self._context is None:
-            core, task, lease, headers, channel, deadline = self._facts
+            core, task, lease, headers, channel, deadline, term = self._facts
             if deadline is not None:
                 deadline += core.clock.now() - core.clock.monotonic()
             self._context = Context(
@@ -335,8 +425,14 @@ class Attempting:
                 headers=headers,
                 channel=channel,
                 deadline=deadline,
+                term=term,
             )
         return self._context
+
+    @property
+    def committed(self) -> bool:
+        """Whether a transaction was its end."""
+        return self._context is not None and self._context.committed
 
     @property
     def follow_ups(self) -> tuple[NewJob, ...]:

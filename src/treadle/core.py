@@ -7,9 +7,11 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from inspect import isfunction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.bus import Bus
+from treadle.calling import Pools
 from treadle.clock import Clock, SystemClock
 from treadle.codec import Codec
 from treadle.config import Settings
@@ -27,6 +29,7 @@ from treadle.store import Eager, Store
 if TYPE_CHECKING:
     from treadle.ports import Backend
     from treadle.records import NewJob
+    from treadle.spool import Spool
     from treadle.task import Task
 
 __all__ = ["Core"]
@@ -74,6 +77,7 @@ class Core:
         self._levels: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Level] = (
             weakref.WeakKeyDictionary()
         )
+        self.pools = Pools(self.clock, self.ids)
         self._closed = False
         _all.add(self)
 
@@ -91,6 +95,27 @@ class Core:
             ids=self.ids,
             patience=self.patience,
             eager=eager,
+            spool=None if eager is not None else self._spool_for(url),
+        )
+
+    def _spool_for(self, url: str) -> Spool | None:
+        """What keeps jobs while their server is away, if that is wanted."""
+        path = self.settings.spool
+        if path is None:
+            return None
+        from treadle.spool import Spool, SpoolFile, place_of, served
+
+        if not served(url):
+            return None
+        return Spool(
+            SpoolFile(str(Path(path).absolute())),
+            place_of(url, self.namespace),
+            most=self.settings.spool_max,
+            request_ttl=self.settings.request_ttl,
+            clock=self.clock,
+            chance=self.ids.chance,
+            bus=self.bus,
+            start=self.background.start,
         )
 
     def _open_backend(self, url: str) -> Backend:
@@ -99,6 +124,8 @@ class Core:
         options: dict[str, Any] = {"max_failed": self.settings.max_failed}
         if "request_ttl" in self.settings.sources:
             options["request_ttl"] = self.settings.request_ttl
+        if self.settings.companion is not None and url.startswith("amqp"):
+            options["companion"] = self.settings.companion
         return backends.open(
             url, clock=self.clock, ids=self.ids, namespace=self.namespace, **options
         )
@@ -124,12 +151,21 @@ class Core:
 
     async def outbox(self) -> Outbox:
         """What sends the jobs that are enqueued in the running loop."""
-        box = self.store.outbox
-        if box is None:
-            await self.ready()
-            box = self.store.outbox
-            assert box is not None, "the store is ready in this loop"
-        return box
+        if self._closed:
+            self.backend()
+        return self.store.outbox or await self.store.sender()
+
+    async def direct_outbox(self) -> Outbox:
+        """What sends jobs that no spool may keep."""
+        if self._closed:
+            self.backend()
+        return await self.store.direct()
+
+    async def reach(self) -> Backend:
+        """The backend, connected for the running loop unless a spool keeps its jobs meanwhile."""
+        if self._closed:
+            self.backend()
+        return await self.store.reach()
 
     def call(self, verb: Callable[[], Coroutine[Any, Any, T]], name: str, twin: str) -> T:
         """Carry out a verb and wait for it.
@@ -235,15 +271,20 @@ class Core:
     def reopen(self) -> None:
         """Allow verbs again after a close."""
         self._closed = False
+        self.pools.reopen()
 
     async def aclose(self) -> None:
         """Close what belongs to the running loop, then everything else."""
         level = self._levels.pop(asyncio.get_running_loop(), None)
         try:
+            await self.pools.aclose()
             if level is not None:
                 await level.aclose()
             await self.bus.drain()
             await self.store.aclose()
+            spool = self.store.spool
+            if spool is not None and spool.forwards:
+                await asyncio.wrap_future(self.background.start(self._end_forwarding(spool)))
         finally:
             self._closed = True
             self.background.close()
@@ -252,8 +293,21 @@ class Core:
     def close(self) -> None:
         """Close everything, from code that is not asynchronous."""
         self._closed = True
+        self.pools.close()
+        spool = self.store.spool
+        if spool is not None and spool.forwards:
+            self.background.call(self._end_forwarding(spool))
         self.background.close()
         self.store.close()
+
+    def open_spool(self) -> None:
+        """Have forwarded what an earlier process has left in the spool, if there is one."""
+        if self.store.spool is not None:
+            self.store.spool.open()
+
+    async def _end_forwarding(self, spool: Spool) -> None:
+        await spool.halt()
+        await self.store.aclose()
 
     def forget(self) -> None:
         """In a forked child: nothing that is open is ours."""

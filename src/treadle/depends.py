@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from treadle.clock import Clock
 from treadle.injected import (
     Dependency,
     Depends,
@@ -17,14 +18,21 @@ from treadle.injected import (
     is_generator,
     is_plain,
 )
-from treadle.pools.place import Invoke
+from treadle.pools.sites.site import Invoke
 
 if TYPE_CHECKING:
     from treadle.context import Context
-    from treadle.core import Core
-    from treadle.task import Task
 
-__all__ = ["Dependency", "Depends", "Injected", "Scopes"]
+__all__ = [
+    "Asking",
+    "Dependency",
+    "Depends",
+    "Home",
+    "Injected",
+    "Level",
+    "Scopes",
+    "in_thread",
+]
 
 _Made = dict[Callable[..., Any], asyncio.Future[Any]]
 
@@ -43,10 +51,31 @@ class Level:
         await self.stack.aclose()
 
 
+class Home(Protocol):
+    """What dependencies belong to: an app."""
+
+    clock: Clock
+    # Of dependencies, for tests.
+    overrides: dict[Callable[..., Any], Callable[..., Any]]
+
+    def app_level(self) -> Level:
+        """The values of the running loop that live as long as the app."""
+        ...
+
+
+class Asking(Protocol):
+    """What has injected parameters: a task."""
+
+    @property
+    def injected(self) -> tuple[tuple[str, Injected], ...]:
+        """Their names and marks."""
+        ...
+
+
 class Scopes:
     """The dependencies of one foreman: its own, those of the app, those of each job."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Home) -> None:
         self._core = core
         self._foreman = Level()
         self._app: Level | None = None
@@ -68,7 +97,7 @@ class Scopes:
                     await app.aclose()
 
     async def inject(
-        self, task: Task[Any, Any], ctx: Context, stack: AsyncExitStack, invoke: Invoke
+        self, task: Asking, ctx: Context, stack: AsyncExitStack, invoke: Invoke
     ) -> dict[str, Any]:
         """The values of the injected parameters of a task.
 
@@ -161,7 +190,7 @@ class _Making:
     async def _make(self, fn: Callable[..., Any], scope: Scope, stack: AsyncExitStack) -> Any:
         values = await self.fill(check_parameters(fn, scope))
         # What outlives the attempt cannot be closed by its place, which may be gone by then.
-        invoke = self._invoke if scope is Scope.JOB else _in_thread
+        invoke = self._invoke if scope is Scope.JOB else in_thread
         if not is_generator(fn):
             if is_plain(fn):
                 return await invoke(fn, (), values)
@@ -173,7 +202,8 @@ class _Making:
         return await stack.enter_async_context(_Reporting(closing))
 
 
-async def _in_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def in_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a plain function returns, called in a thread that nobody owns."""
     return await asyncio.to_thread(fn, *args, **kwargs)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from treadle.errors import InvalidOption
 
-__all__ = ["Duration", "seconds", "timestamp"]
+__all__ = ["Duration", "local_deadline", "seconds", "timestamp"]
 
 Duration = float | int | timedelta | str
 """Seconds, a ``timedelta``, or text such as ``"5m"``, ``"1h30m"``, ``"250ms"``, ``"2d"``."""
@@ -74,6 +74,15 @@ def _float(value: Any, option: str) -> float:
         return float(value)
     except OverflowError:  # an int of more than 308 digits
         return math.inf
+
+
+def local_deadline(sent: float, lease: float) -> float:
+    """Until when a lease granted by a request sent at ``sent`` is held for certain.
+
+    The store counts from when it serves the request, which is later; the margin is for clocks
+    that run at different speeds and for the time it takes to end the code.
+    """
+    return sent + lease - min(max(1.0, lease / 10), lease / 2)
 
 
 def _parse(text: str, option: str) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import partial
@@ -23,10 +23,10 @@ import msgspec
 from treadle.depends import Scopes
 from treadle.errors import AttemptTimeout
 from treadle.foreman.program import JobProgram
+from treadle.foreman.sites import Sites
 from treadle.loopthread import LoopThread
-from treadle.policies.drive import Ended as Judged
-from treadle.policies.drive import verdict
-from treadle.pools.place import Call, Ended
+from treadle.policies.drive import AttemptEnd, verdict
+from treadle.pools.sites.site import Call, Channel, Ended, Program, Site
 from treadle.ports import Backend, Claim, Query, Settlement
 from treadle.records import Cause, JobState, Lease, NewJob, Note, Session, SessionInfo
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released, Verdict
@@ -69,15 +69,23 @@ class EagerRunner:
         session = await backend.open_session(SessionInfo(name="eager"))
         scopes = Scopes(self._core)
         await scopes.open()
+        sites = self._sites(JobProgram(self._core, scopes))
         try:
-            await self._run_all(backend, session, JobProgram(self._core, scopes))
+            await self._run_all(backend, session, sites)
             for job_id in job_ids:
                 await self._elsewhere(backend, job_id)
         finally:
+            # Workers live as long as the enqueue that needed them.
+            await sites.aclose()
             await scopes.aclose()
             await backend.close_session(session)
 
-    async def _run_all(self, backend: Backend, session: Session, program: JobProgram) -> None:
+    def _sites(self, program: Program) -> Sites:
+        here = _Here(program)
+        tasks, clock = self._core.tasks, self._core.clock
+        return Sites(tasks, here, program, clock=clock, changed=lambda: None)
+
+    async def _run_all(self, backend: Backend, session: Session, sites: Sites) -> None:
         request, more = 0, True
         while more:
             request += 1
@@ -85,7 +93,7 @@ class EagerRunner:
                 Claim(session=session, request=request, limit=1, lease=_LEASE)
             )
             for lease in claimed.leases:
-                settlement = await self._attempt(lease, program)
+                settlement = await self._attempt(lease, sites)
                 await backend.settle([settlement])
                 self._tell(lease, settlement.verdict)
             more = bool(claimed.leases) or claimed.more
@@ -99,7 +107,7 @@ class EagerRunner:
                 return
             version = page.records[0].version
 
-    async def _attempt(self, lease: Lease, program: JobProgram) -> Settlement:
+    async def _attempt(self, lease: Lease, sites: Sites) -> Settlement:
         task = self._core.tasks.get(lease.spec.task)
         if task is None:
             failed = Failed(cause=Cause.UNKNOWN_TASK)
@@ -112,7 +120,7 @@ class EagerRunner:
         deadline = None if timeout is None else clock.monotonic() + timeout
         call = Call(task.name, lease.spec.payload, deadline, lease)
         token = _running.set((*_running.get(), lease.spec.id))
-        attempt = asyncio.get_running_loop().create_task(program(call, channel, _invoke))
+        attempt = asyncio.get_running_loop().create_task(_run(sites.of(task), call, channel))
         _running.reset(token)
         timer = None
         if timeout is not None:
@@ -136,7 +144,7 @@ class EagerRunner:
         cause = Cause.UNDECODABLE if ended.undecodable else None
         step = verdict(
             task.options.retry,
-            Judged(
+            AttemptEnd(
                 lease=lease,
                 now=self._core.clock.now(),
                 error=ended.error,
@@ -164,6 +172,33 @@ class EagerRunner:
         self._core.tell(name, lease.spec, lease.attempt)
 
 
+async def _run(site: Site, call: Call, channel: _Channel) -> Ended:
+    return await site.run(call, channel)
+
+
+class _Here:
+    """The site of tasks of every mode: where the job is enqueued."""
+
+    abandoned = 0
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def of(self, task: Task[..., Any]) -> Site:
+        """Where jobs of a task run."""
+        return self
+
+    def __iter__(self) -> Iterator[Site]:
+        yield self
+
+    def run(self, call: Call, channel: Channel) -> Awaitable[Ended]:
+        """Run a call to its end."""
+        return self._program(call, channel, _invoke)
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
 class _Channel:
     """What is said between a job and nobody in particular."""
 
@@ -179,6 +214,9 @@ class _Channel:
     def note(self, note: Note) -> None:
         """Keep the last word for the verdict."""
         self.latest = note
+
+    def committing(self, yes: bool) -> None:
+        """Nobody renews leases here."""
 
     def overran(self, attempt: asyncio.Task[Ended], timeout: float) -> None:
         """End an attempt that runs longer than it may."""

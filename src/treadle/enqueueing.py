@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 
-from treadle.errors import DuplicateJob, EnqueueError, InvalidOption, QueueFull, UsageError
+from treadle.errors import (
+    BackendUnavailable,
+    DuplicateJob,
+    EnqueueError,
+    InvalidCall,
+    InvalidOption,
+    QueueFull,
+    UsageError,
+)
 from treadle.job import Job
+from treadle.loopthread import refuse_in_loop
 from treadle.middleware import Enqueuing, compose
 from treadle.mould import Mould, check_features
 from treadle.records import NewJob, OnConflict, Pushed, PushStatus
+from treadle.transactions import transactions_of
 
 if TYPE_CHECKING:
     from treadle.core import Core
     from treadle.task import Task
 
-__all__ = ["Call", "follow_up", "is_call", "send", "send_many"]
+__all__ = [
+    "BoundTask",
+    "follow_up",
+    "is_bound_task",
+    "send",
+    "send_blocking",
+    "send_many",
+    "send_many_blocking",
+]
 
 R = TypeVar("R")
+# Looking a member up in its enum costs more than a global name.
+_CREATED = PushStatus.CREATED
 _CHUNK = 1000
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+"""Calls that are checked and pushed together."""
+_LOOK_EVERY = 5.0
+"""Seconds after which an enqueue that waits for room looks by itself."""
 
 
-class Call(Generic[R]):
+class BoundTask(Generic[R]):
     """A task with the arguments of one call, to be enqueued with others."""
 
     __slots__ = ("args", "kwargs", "task")
@@ -39,12 +62,16 @@ class Call(Generic[R]):
         return f"{self.task.name}({', '.join([*map(repr, self.args), *named])})"
 
 
-def is_call(value: object) -> TypeGuard[Call[Any]]:
+_Encoded = tuple[BoundTask[Any], bytes]
+"""A call and its encoded arguments."""
+
+
+def is_bound_task(value: object) -> TypeGuard[BoundTask[Any]]:
     """Whether it came from ``task.bind(…)``."""
-    return isinstance(value, Call)
+    return isinstance(value, BoundTask)
 
 
-async def send(core: Core, call: Call[R]) -> Job[R]:
+async def send(core: Core, call: BoundTask[R]) -> Job[R]:
     """The job that a call has become."""
     mould = call.task.mould
     body = mould.encode(call.args, call.kwargs)
@@ -56,39 +83,137 @@ async def send(core: Core, call: Call[R]) -> Job[R]:
     return await _push_one(core, call, mould, new)
 
 
-async def send_many(core: Core, calls: Sequence[Call[Any]]) -> list[Job[Any]]:
-    """The jobs that calls have become, in order. All are checked before the first is pushed.
+def send_blocking(core: Core, call: BoundTask[R], name: str, twin: str) -> Job[R]:
+    """The same for code without an event loop.
 
-    Raises:
-        EnqueueError: some were not accepted; its attribute ``jobs`` has those that were, and
-            ``None`` for the others.
+    Args:
+        name: of the blocking verb, for messages.
+        twin: what to await instead.
     """
-    pairs = iter(_encoded(calls))
-    jobs: list[Job[Any]] = []
-    while chunk := list(islice(pairs, _CHUNK)):
-        if core.middleware:
-            sent = (_through(core, call, call.task.mould, body) for call, body in chunk)
-            jobs.extend(await asyncio.gather(*sent))
+    if call.task.mould.within is None:
+        return core.call(lambda: send(core, call), name, twin)
+    # Here and now: the connection is used by this thread, which may wait for nobody.
+    refuse_in_loop(name, twin)
+    job: Job[R] = _at_once(send(core, call), name, twin)
+    return job
+
+
+async def send_many(core: Core, calls: Iterable[BoundTask[Any]]) -> list[Job[Any]]:
+    """The jobs that calls have become, in order. See :class:`_Many`."""
+    many = _Many(core, calls)
+    while many.take():
+        await many.send()
+    return many.jobs
+
+
+def send_many_blocking(
+    core: Core,
+    calls: Iterable[BoundTask[Any]],
+    name: str,
+    twin: str,
+) -> list[Job[Any]]:
+    """The same for code without an event loop. The calls are taken in its own thread.
+
+    Args:
+        name: of the blocking verb, for messages.
+        twin: what to await instead.
+    """
+    refuse_in_loop(name, twin)
+    many = _Many(core, calls)
+    while many.take():
+        if many.within is None:
+            core.call(many.send, name, twin)
         else:
-            jobs.extend(await _push_chunk(core, chunk, jobs))
+            _at_once(many.send(), name, twin)
+    return many.jobs
+
+
+class _Many:
+    """Calls on their way, so many at a time, so that a million need no more memory than their jobs.
+
+    Those of one time are checked before the first of them is pushed. An error has the attribute
+    ``jobs``, with what was accepted, and ``None`` for those beside it that were not.
+    """
+
+    def __init__(self, core: Core, calls: Iterable[BoundTask[Any]]) -> None:
+        self.jobs: list[Job[Any]] = []
+        self._core = core
+        self._calls = iter(calls)
+        self._chunk: list[BoundTask[Any]] = []
+        self._ids: set[str] = set()
+
+    def take(self) -> bool:
+        """Whether there are more to send."""
+        with self._telling():
+            self._chunk = list(islice(self._calls, _CHUNK))
+        return bool(self._chunk)
+
+    @property
+    def within(self) -> Any:
+        """The connection on which those that were taken are pushed, if any."""
+        withins = [call.task.mould.within for call in self._chunk]
+        first = next((one for one in withins if one is not None), None)
+        for call, one in zip(self._chunk, withins, strict=True):
+            if one is not first:
+                raise InvalidCall(
+                    f"{call!r} is not to be pushed on the same connection as the calls beside it; "
+                    "give all of them the same within=, or push them apart",
+                    task=call.task.name,
+                )
+        return first
+
+    async def send(self) -> None:
+        """Push those that were taken."""
+        with self._telling():
+            pairs = [(call, self._encoded(call)) for call in self._chunk]
+            if not pairs:
+                return
+            push = _push_through if self._core.middleware else _push_chunk
+            if self.within is not None:
+                push = _push_chunk_within
+            self.jobs.extend(_all_or_why(self.jobs, await push(self._core, pairs)))
+
+    def _encoded(self, call: BoundTask[Any]) -> bytes:
+        mould = call.task.mould
+        if mould.job_id is not None:
+            _check_id(mould.job_id, self._ids)
+        return mould.encode(call.args, call.kwargs)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not hasattr(error, "jobs"):
+                # Not all exceptions of others take attributes.
+                with suppress(AttributeError):
+                    error.jobs = list(self.jobs)  # type: ignore[attr-defined]
+            raise
+
+
+def _all_or_why(
+    before: Sequence[Job[Any]], answers: Sequence[Job[Any] | BaseException]
+) -> list[Job[Any]]:
+    """The jobs, when all were accepted; else the first reason is raised."""
+    jobs: list[Job[Any]] = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            accepted = [None if isinstance(one, BaseException) else one for one in answers]
+            with suppress(AttributeError):
+                answer.jobs = [*before, *accepted]  # type: ignore[attr-defined]
+            raise answer
+        jobs.append(answer)
     return jobs
 
 
-def _encoded(calls: Sequence[Call[Any]]) -> list[tuple[Call[Any], bytes]]:
-    """The calls with their encoded arguments, all of them checked."""
-    pairs: list[tuple[Call[Any], bytes]] = []
-    ids: set[str] = set()
-    for call in calls:
-        mould = call.task.mould
-        if mould.job_id is not None:
-            _check_id(mould.job_id, ids)
-        pairs.append((call, mould.encode(call.args, call.kwargs)))
-    return pairs
-
-
-def follow_up(core: Core, call: Call[R]) -> tuple[Job[R], NewJob]:
+def follow_up(core: Core, call: BoundTask[R]) -> tuple[Job[R], NewJob]:
     """A job that somebody else will push, with the end of the attempt that runs now."""
     mould = call.task.mould
+    if mould.within is not None:
+        raise UsageError(
+            f"task {call.task.name!r}: a follow-up is pushed with the end of the attempt, not "
+            "within=; for a job that is there with the transaction, enqueue it without ctx"
+        )
     body = mould.encode(call.args, call.kwargs)
     made: list[NewJob] = []
 
@@ -98,7 +223,7 @@ def follow_up(core: Core, call: Call[R]) -> tuple[Job[R], NewJob]:
         return Job(core, ctx.job_id, call.task)
 
     ctx = Enqueuing(core, call, mould.job_id or core.ids.new())
-    job = _at_once(compose(core.middleware, keep)(ctx))
+    job = _at_once(compose(core.middleware, keep)(ctx), "ctx.enqueue", "task.aenqueue")
     if not made:
         raise UsageError(
             f"a middleware did not pass on the follow-up job of task {call.task.name!r}"
@@ -106,7 +231,7 @@ def follow_up(core: Core, call: Call[R]) -> tuple[Job[R], NewJob]:
     return job, made[0]
 
 
-def _at_once(coroutine: Any) -> Any:
+def _at_once(coroutine: Any, name: str, twin: str) -> Any:
     """The result of a coroutine that does not wait for anything."""
     try:
         coroutine.send(None)
@@ -114,12 +239,12 @@ def _at_once(coroutine: Any) -> Any:
         return done.value
     coroutine.close()
     raise UsageError(
-        "a middleware waits for something while ctx.enqueue() enqueues, which never blocks; "
-        "use 'await task.aenqueue(…)' in this task, or do not wait in the middleware"
+        f"a middleware, or an asynchronous connection, waits for something while {name}() "
+        f"enqueues, which never blocks; use 'await {twin}(…)', or do not wait in the middleware"
     )
 
 
-async def _through(core: Core, call: Call[Any], mould: Mould, body: bytes) -> Any:
+async def _through(core: Core, call: BoundTask[Any], mould: Mould, body: bytes) -> Any:
     """One call through the middleware."""
 
     async def push(ctx: Enqueuing) -> Job[Any]:
@@ -131,26 +256,88 @@ async def _through(core: Core, call: Call[Any], mould: Mould, body: bytes) -> An
     return await compose(core.middleware, push)(ctx)
 
 
-async def _push_one(core: Core, call: Call[R], mould: Mould, new: NewJob) -> Job[R]:
+async def _push_one(core: Core, call: BoundTask[R], mould: Mould, new: NewJob) -> Job[R]:
+    if mould.within is not None:
+        return _only(await _push_within(core, (call,), (new,)))
     outbox = core.store.outbox or await core.outbox()
+    if not mould.spooled and core.store.spool is not None:
+        outbox = await core.direct_outbox()
     if mould.needs:
         check_features(mould.needs, core.store.backend(), new.task)
     eager = core.store.eager
     if eager is not None:
         new = eager.adapted(new)
     answer = (await outbox.push((new,)))[0]
-    if answer.status is PushStatus.FULL:
-        answer = await _when_there_is_room(core, mould, new)
-    job = _answered(core, call, new, answer)
+    if answer.status is _CREATED and not core.bus.heard:
+        job = Job(core, new.id, call.task)
+    elif answer.status is PushStatus.FULL:
+        job = _answered(core, call, new, await _when_there_is_room(core, mould, new))
+    else:
+        job = _answered(core, call, new, answer)
     if eager is not None:
         await eager.drain((job.id,))
     return job
 
 
-async def _push_chunk(
-    core: Core, chunk: Sequence[tuple[Call[Any], bytes]], before: Sequence[Job[Any]]
-) -> list[Job[Any]]:
+async def _push_through(
+    core: Core, chunk: Sequence[_Encoded]
+) -> Sequence[Job[Any] | BaseException]:
+    """What has become of each call, all of which pass through the middleware at once."""
+    sent = (_through(core, call, call.task.mould, body) for call, body in chunk)
+    # To the end, also when one is refused: the others are on their way.
+    ended: list[Job[Any] | BaseException] = await asyncio.gather(*sent, return_exceptions=True)
+    return ended
+
+
+async def _push_chunk_within(
+    core: Core, chunk: Sequence[_Encoded]
+) -> Sequence[Job[Any] | BaseException]:
+    """What has become of each call, in a transaction of the caller."""
+    if core.middleware:
+        # One after the other: they share a connection.
+        return [await _through(core, call, call.task.mould, body) for call, body in chunk]
+    calls = [call for call, _ in chunk]
+    news: list[NewJob] = []
+    for call, body in chunk:
+        mould = call.task.mould
+        job_id = mould.job_id or core.ids.new()
+        news.append(
+            mould.cast(job_id, mould.seal(core.codec, job_id, body), call.args, call.kwargs)
+        )
+    return await _push_within(core, calls, news)
+
+
+async def _push_within(
+    core: Core, calls: Sequence[BoundTask[Any]], news: Sequence[NewJob]
+) -> Sequence[Job[Any] | BaseException]:
+    """What has become of each call. Nobody is told: the caller may roll back."""
+    for call in calls:
+        check_features(call.task.mould.needs, core.backend(), call.task.name)
+    backend = transactions_of(core, calls[0].task.name)
+    answers = await backend.push_within(calls[0].task.mould.within, news)
+    jobs: list[Job[Any] | BaseException] = []
+    for call, new, answer in zip(calls, news, answers, strict=True):
+        try:
+            if answer.status is PushStatus.FULL:
+                raise _full(new)
+            jobs.append(_handle(core, call, new, answer))
+        except EnqueueError as error:
+            jobs.append(error)
+    return jobs
+
+
+def _only(answers: Sequence[Job[R] | BaseException]) -> Job[R]:
+    answer = answers[0]
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+async def _push_chunk(core: Core, chunk: Sequence[_Encoded]) -> Sequence[Job[Any] | BaseException]:
+    """What has become of each call, pushed together."""
     outbox = core.store.outbox or await core.outbox()
+    if core.store.spool is not None and not all(call.task.mould.spooled for call, _ in chunk):
+        outbox = await core.direct_outbox()
     codec, new_id = core.codec, core.ids.new
     news: list[NewJob] = []
     for call, body in chunk:
@@ -163,11 +350,10 @@ async def _push_chunk(
     if eager is not None:
         news = list(map(eager.adapted, news))
     answers = await outbox.push(news)
-    jobs: list[Job[Any] | None] = []
-    refused: EnqueueError | None = None
+    jobs: list[Job[Any] | BaseException] = []
     silent = not core.bus.wanted("job.enqueued")
     for (call, _), new, answer in zip(chunk, news, answers, strict=True):
-        if silent and answer.status is PushStatus.CREATED:
+        if silent and answer.status is _CREATED:
             jobs.append(Job(core, new.id, call.task))
             continue
         try:
@@ -175,39 +361,48 @@ async def _push_chunk(
             final = await _when_there_is_room(core, call.task.mould, new) if full else answer
             jobs.append(_answered(core, call, new, final))
         except EnqueueError as error:
-            refused = refused or error
-            jobs.append(None)
-    if refused is not None:
-        refused.jobs = [*before, *jobs]  # type: ignore[attr-defined]
-        raise refused
-    accepted = [job for job in jobs if job is not None]
-    if eager is not None:
-        await eager.drain(tuple(job.id for job in accepted))
-    return accepted
+            jobs.append(error)
+    if eager is not None and not any(isinstance(one, EnqueueError) for one in jobs):
+        await eager.drain(tuple(job.id for job in jobs if isinstance(job, Job)))
+    return jobs
 
 
 async def _when_there_is_room(core: Core, mould: Mould, new: NewJob) -> Pushed:
     """The answer to a job whose queue is full, after waiting for room where that is wanted."""
     if not mould.waits_for_room:
-        raise QueueFull(
-            f"queue {new.queue!r} holds {new.bound} jobs, its bound; try later, run more "
-            "foremen, or let the enqueue wait with on_full='wait'",
-            queue=new.queue,
-            bound=new.bound,
-        )
-    pause = _FIRST_PAUSE
-    outbox = await core.outbox()
+        raise _full(new)
+    assert new.bound is not None
+    outbox = await core.direct_outbox()
     while True:
-        # No store tells when a queue has room: it is asked again, less and less often.
-        await core.clock.sleep(pause * core.ids.chance.uniform(0.5, 1.0))
+        try:
+            # Not for ever: who was told of room and is gone by then has told nobody else.
+            await core.store.backend().wait_for_room(new.queue, new.bound, _LOOK_EVERY)
+        except (BackendUnavailable, ConnectionError):
+            # The push that follows repeats itself, or says what is wrong.
+            await core.clock.sleep(core.ids.chance.uniform(0.0, 1.0))
         answer = (await outbox.push((new,)))[0]
         if answer.status is not PushStatus.FULL:
             return answer
-        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _answered(core: Core, call: Call[R], new: NewJob, answer: Pushed) -> Job[R]:
-    """The handle for what the store said."""
+def _full(new: NewJob) -> QueueFull:
+    return QueueFull(
+        f"queue {new.queue!r} holds {new.bound} jobs, its bound; try later, run more "
+        "foremen, or let the enqueue wait with on_full='wait'",
+        queue=new.queue,
+        bound=new.bound,
+    )
+
+
+def _answered(core: Core, call: BoundTask[R], new: NewJob, answer: Pushed) -> Job[R]:
+    """The handle for what the store said; those who listen are told."""
+    job = _handle(core, call, new, answer)
+    if job.created:
+        core.tell("job.enqueued", new)
+    return job
+
+
+def _handle(core: Core, call: BoundTask[R], new: NewJob, answer: Pushed) -> Job[R]:
     task, status = call.task, answer.status
     if status is PushStatus.CREATED:
         job = Job(core, new.id, task)
@@ -226,8 +421,6 @@ def _answered(core: Core, call: Call[R], new: NewJob, answer: Pushed) -> Job[R]:
                 holder=answer.of,
             )
         job = Job(core, answer.of or new.id, task, created=False, duplicate_of=answer.of)
-    if job.created:
-        core.tell("job.enqueued", new)
     return job
 
 

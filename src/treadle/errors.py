@@ -29,10 +29,17 @@
     ├── WaitTimeout                waiting ended before the job did             (TimeoutError)
     ├── AttemptTimeout             one attempt ran longer than it may           (TimeoutError)
     ├── LimitTimeout               a limit was not granted in time              (TimeoutError)
-    ├── LeaseLost                  somebody else owns the job now
+    ├── LockTimeout                a lock was not free in time                  (TimeoutError)
+    ├── LeaseLost                  somebody else owns the job, or the lock, now
     ├── TransactionTooLong         a transaction outlived its share of the lease
     ├── ResultRejected             ``retry_until`` refused every result
     ├── BreakerOpen                calls are held back after too many failures
+    ├── CallCancelled              a call of a worker was cancelled
+    ├── WorkerError                a worker could not do what it was asked
+    │   ├── WorkerNotStarted       making or starting it failed; the cause says why
+    │   ├── WorkerStopped          it was stopped before it could
+    │   ├── WorkerCrashed          what it ran in has died
+    │   └── PoolFull               as many calls wait as may
     ├── BackendError               the store said no
     │   ├── BackendUnavailable     it cannot be reached; trying again may help
     │   ├── BackendStalled         another process holds it and does not move
@@ -67,6 +74,7 @@ __all__ = [
     "BackendUnavailable",
     "Blocking",
     "BreakerOpen",
+    "CallCancelled",
     "Control",
     "DuplicateJob",
     "EnqueueError",
@@ -79,6 +87,7 @@ __all__ = [
     "JobNotFound",
     "LeaseLost",
     "LimitTimeout",
+    "LockTimeout",
     "NewerFormat",
     "NotDecodable",
     "NotEncodable",
@@ -86,6 +95,7 @@ __all__ = [
     "OutcomeUnknown",
     "PayloadError",
     "PayloadTooLarge",
+    "PoolFull",
     "QueueFull",
     "Quit",
     "ResultExpired",
@@ -102,6 +112,10 @@ __all__ = [
     "Unsupported",
     "UsageError",
     "WaitTimeout",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerNotStarted",
+    "WorkerStopped",
 ]
 
 
@@ -275,8 +289,14 @@ class LimitTimeout(TreadleError, TimeoutError):
     keys: tuple[str, ...] = ()
 
 
+class LockTimeout(TreadleError, TimeoutError):
+    """A lock was not free in time. Attribute: ``name``."""
+
+    name: str = ""
+
+
 class LeaseLost(TreadleError):
-    """Somebody else owns the job now; what this process knows of it no longer counts."""
+    """Somebody else owns the job, or the lock, now; what this process knows no longer counts."""
 
 
 class TransactionTooLong(TreadleError):
@@ -293,6 +313,40 @@ class BreakerOpen(TreadleError):
     """Calls are held back after too many failures. Attribute: ``retry_after``, in seconds."""
 
     retry_after: float = 0.0
+
+
+class CallCancelled(TreadleError):
+    """A call of a worker was cancelled before it had ended."""
+
+
+class WorkerError(TreadleError):
+    """A worker could not do what it was asked. Attribute: ``worker``, its name."""
+
+    worker: str = ""
+
+
+class WorkerNotStarted(WorkerError):
+    """Making or starting a worker failed; ``__cause__`` is what it raised."""
+
+
+class WorkerStopped(WorkerError):
+    """A worker was stopped before it could carry out the call, or while it did."""
+
+
+class WorkerCrashed(WorkerError):
+    """The process or actor that a worker lived in has died while it ran the call.
+
+    Attributes: ``exit_code``, ``signal`` (a number), where they are known; ``oom``, whether it was
+    likely for want of memory.
+    """
+
+    exit_code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+
+
+class PoolFull(WorkerError):
+    """As many calls wait as may: ``max_queued_tasks``."""
 
 
 class BackendError(TreadleError):

@@ -29,7 +29,13 @@ NAMES = (
     "foreman.started",
     "foreman.stopping",
     "foreman.stopped",
+    "session.reopened",
     "loop.blocked",
+    "backend.lost_data",
+    "lock.released",
+    "spool.began",
+    "spool.forwarded",
+    "spool.refused",
 )
 """Every event there is. ``app.on`` refuses a pattern that matches none of them."""
 

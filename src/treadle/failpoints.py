@@ -40,7 +40,9 @@ from treadle.hints import did_you_mean
 __all__ = [
     "ACTIONS",
     "ENVIRONMENT",
+    "MESSAGE_NAMES",
     "NAMES",
+    "SPOOL_NAMES",
     "InjectedFault",
     "active",
     "armed",
@@ -73,13 +75,28 @@ NAMES = (
     "promote.before_send",
     "promote.sent_no_reply",
     "promote.after_reply",
-    "periodic.before_send",
-    "periodic.sent_no_reply",
-    "periodic.after_reply",
     "reap.before_send",
+    "reap.sent_no_reply",
     "reap.after_reply",
 )
-"""Every point there is, in the order of a job's life."""
+"""Every point that a job passes on every backend, in the order of its life."""
+MESSAGE_NAMES = (
+    "message.before_send",
+    "message.after_send",
+    "message.before_ack",
+    "message.after_ack",
+)
+"""The points of RabbitMQ with a companion: the companion was written, and then the broker is."""
+
+
+SPOOL_NAMES = (
+    "spool.before_write",
+    "spool.after_write",
+    "spool.before_send",
+    "spool.after_send",
+    "spool.after_delete",
+)
+"""The points of a producer's spool: a job is put into the file, and forwarded from it."""
 
 
 class InjectedFault(TreadleError):
@@ -192,7 +209,8 @@ def _kill9(_: _Rule) -> None:
 
 
 def _stop(_: _Rule) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
+    # To this thread: sent to the process, another may take it, and this one gets past the point.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def _exit(rule: _Rule) -> None:
@@ -238,13 +256,14 @@ ACTIONS: Mapping[str, Callable[[_Rule], None]] = {
 
 
 def _known(name: str) -> None:
-    if name in NAMES:
+    known = (*NAMES, *MESSAGE_NAMES, *SPOOL_NAMES)
+    if name in known:
         return
     raise UnknownOption(
-        f"there is no failpoint {name!r}{did_you_mean(name, NAMES)}. "
-        f"Known points: {', '.join(NAMES)}",
+        f"there is no failpoint {name!r}{did_you_mean(name, known)}. "
+        f"Known points: {', '.join(known)}",
         option=name,
-        known=NAMES,
+        known=known,
     )
 
 

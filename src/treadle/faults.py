@@ -12,7 +12,7 @@ import msgspec
 
 from treadle.errors import JobFailed
 
-__all__ = ["Fault", "capture", "rebuild"]
+__all__ = ["Fault", "capture", "rebuild", "type_name"]
 
 _MESSAGE = 8 << 10
 _TRACEBACK = 16 << 10
@@ -66,7 +66,7 @@ def rebuild(fault: Fault, allowed: Collection[type[BaseException]]) -> BaseExcep
         The error, or ``None`` when its class is not allowed or cannot be made this way.
     """
     for kind in allowed:
-        if _name(kind) == fault.type and not issubclass(kind, BaseExceptionGroup):
+        if type_name(kind) == fault.type and not issubclass(kind, BaseExceptionGroup):
             return _made(kind, fault)
     return None
 
@@ -88,6 +88,8 @@ def _made(kind: type[BaseException], fault: Fault) -> BaseException | None:
 
 def _key(message: str) -> Any:
     """The key of a KeyError, whose text is the key's repr."""
+    if len(message) > _NAME:
+        return message  # reading a long one as Python takes long
     try:
         return ast.literal_eval(message)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -104,7 +106,7 @@ class _Capture:
     def of(self, error: BaseException, depth: int) -> Fault:
         self._seen.add(id(error))
         self._left -= _OVERHEAD
-        kind = self._spend(_name(type(error)), _NAME)
+        kind = self._spend(type_name(type(error)), _NAME)
         said = _text(error)
         message = self._spend(said, _MESSAGE)
         ends = f"{kind}: {message}" if message else kind
@@ -171,7 +173,8 @@ def _behind(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _name(kind: type) -> str:
+def type_name(kind: type) -> str:
+    """The qualified name of a class; without the module for a builtin one."""
     module = getattr(kind, "__module__", "builtins")
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 

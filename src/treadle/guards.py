@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from inspect import iscoroutinefunction
+from collections.abc import Awaitable, Iterable, Mapping
+from inspect import isawaitable, iscoroutinefunction
+from types import CoroutineType
 from typing import Any, TypeGuard
 
-__all__ = ["is_awaited", "is_error_class", "is_iterable", "is_mapping", "is_tuple"]
+from treadle.errors import UnknownOption
+from treadle.hints import did_you_mean
+
+__all__ = [
+    "is_awaitable",
+    "is_awaited",
+    "is_error_class",
+    "is_iterable",
+    "is_mapping",
+    "is_text",
+    "is_tuple",
+    "refuse_unknown",
+    "unknown_option",
+]
+
+_NEVER_AWAITED = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
+
+
+def is_awaitable(value: object) -> TypeGuard[Awaitable[Any]]:
+    """Whether it can be awaited; for most results with one question instead of four."""
+    kind = type(value)
+    return kind is CoroutineType or (kind not in _NEVER_AWAITED and isawaitable(value))
 
 
 def is_awaited(fn: object) -> bool:
@@ -33,3 +55,49 @@ def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
 def is_error_class(value: object) -> TypeGuard[type[BaseException]]:
     """Whether it can be raised."""
     return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def is_text(value: object, most: int) -> TypeGuard[str]:
+    """Whether it is text of 1 to so many characters, all of which can be seen.
+
+    Line ends, control characters, marks that turn the direction of writing and halves of
+    characters are not: they would break lines of logs, and some stores cannot hold them.
+    """
+    return isinstance(value, str) and 0 < len(value) <= most and value.isprintable()
+
+
+def unknown_option(
+    what: str, name: object, known: Iterable[str], synonyms: Mapping[str, str] | None = None
+) -> UnknownOption:
+    """The error for an option that does not exist.
+
+    Args:
+        what: has no such option.
+        name: of the option.
+        known: options that exist.
+        synonyms: words that people bring from elsewhere, and what they are here.
+    """
+    names = tuple(known)
+    return UnknownOption(
+        f"{what} has no option {name!r}{did_you_mean(name, names, synonyms)}. "
+        f"Known options: {', '.join(names)}",
+        option=name,
+        known=names,
+    )
+
+
+def refuse_unknown(
+    what: str,
+    given: Iterable[object],
+    known: Iterable[str],
+    synonyms: Mapping[str, str] | None = None,
+) -> None:
+    """Return when all options exist.
+
+    Raises:
+        UnknownOption: the first that does not, with the nearest that does.
+    """
+    names = tuple(known)
+    for name in given:
+        if name not in names:
+            raise unknown_option(what, name, names, synonyms)

@@ -1,11 +1,23 @@
-"""The nearest known word to one that is not known."""
+"""What helps the reader of an error: the value it is about, the nearest known word."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from reprlib import Repr
 
-__all__ = ["did_you_mean", "nearest"]
+__all__ = ["did_you_mean", "nearest", "shown"]
+
+_short = Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 200
+
+_LONGEST = 100
+"""Characters of a word that are compared; more takes long and helps nobody."""
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, without most of what is long or nested deep."""
+    return _short.repr(value)
 
 
 def did_you_mean(
@@ -31,5 +43,5 @@ def nearest(word: object, known: Iterable[str], *, likeness: float = 0.6) -> str
         known: what would have been right.
         likeness: from 0 (anything will do) to 1 (only the word itself).
     """
-    near = get_close_matches(str(word), list(known), n=1, cutoff=likeness)
+    near = get_close_matches(str(word)[:_LONGEST], list(known), n=1, cutoff=likeness)
     return near[0] if near else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from treadle.altering import alter
 from treadle.durations import Duration, seconds, timestamp
-from treadle.errors import InvalidOption, JobNotFound
+from treadle.errors import InvalidOption
+from treadle.loopthread import may_block
 from treadle.outcome import Progress, outcome, progress_of
+from treadle.pools.wrapping import wrap_future
 from treadle.ports import (
     Cancel,
     Change,
@@ -20,10 +23,11 @@ from treadle.ports import (
     Retry,
 )
 from treadle.records import FINAL, At, In, JobRecord, JobState
-from treadle.watching import find_one, until_final
+from treadle.watching import find_one, not_found, until_final
 
 if TYPE_CHECKING:
     from treadle.core import Core
+    from treadle.pools.future import Future
     from treadle.task import Task
 
 __all__ = ["Job"]
@@ -101,6 +105,17 @@ class Job(Generic[R_co]):
         """What the task returned, once the job has ended. See :meth:`aresult`."""
         return self._call(lambda: self.aresult(timeout), "result")
 
+    def future(self) -> Future[R_co]:
+        """The result as a future, which ends as :meth:`aresult` does. Never blocks.
+
+        To be waited for with others: ``gather([job, call, …])``. Cancelling it ends the waiting;
+        the job goes on.
+        """
+        waiting = self.aresult()
+        if may_block():
+            return wrap_future(self._core.background.start(waiting))
+        return wrap_future(asyncio.get_running_loop().create_task(waiting))
+
     async def await_for(self, timeout: Duration | None = None) -> JobRecord:
         """The record of the job once it has ended, however it did.
 
@@ -110,7 +125,7 @@ class Job(Generic[R_co]):
         """
         page = await until_final(self._core, self.id, timeout)
         if not page.records:
-            raise _not_found(self.id)
+            raise not_found(self._core, self.id)
         return page.records[0]
 
     def wait(self, timeout: Duration | None = None) -> JobRecord:
@@ -127,7 +142,7 @@ class Job(Generic[R_co]):
         """
         page = await find_one(self._core, self.id)
         if not page.records:
-            raise _not_found(self.id)
+            raise not_found(self._core, self.id)
         return page.records[0]
 
     def record(self) -> JobRecord:
@@ -145,7 +160,7 @@ class Job(Generic[R_co]):
             return page.records[0].state
         gone = page.gone.get(self.id)
         if gone is None or gone.state is None:
-            raise _not_found(self.id)
+            raise not_found(self._core, self.id)
         return gone.state
 
     def state(self) -> JobState:
@@ -164,7 +179,7 @@ class Job(Generic[R_co]):
             page = await find_one(self._core, self.id, wait=_LOOK_AGAIN, version=version)
             if not page.records:
                 if version < 0 and self.id not in page.gone:
-                    raise _not_found(self.id)
+                    raise not_found(self._core, self.id)
                 return
             record = page.records[0]
             version = record.version
@@ -280,17 +295,10 @@ class Job(Generic[R_co]):
             return True
         if self.id in altered.refused:
             return False
-        raise _not_found(self.id)
+        raise not_found(self._core, self.id)
 
 
 _LOOK_AGAIN = 30.0
-
-
-def _not_found(job_id: str) -> JobNotFound:
-    return JobNotFound(
-        f"there is no job {job_id}, or it is no longer kept (see keep= and result_ttl=)",
-        job_id=job_id,
-    )
 
 
 def _due(delay: Duration | None, run_at: datetime | None) -> In | At | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from treadle.errors import InvalidCall, InvalidOption
-from treadle.guards import is_iterable
+from treadle.guards import is_iterable, is_text
 from treadle.hints import did_you_mean
 from treadle.policies.arguments import Reader
 
@@ -126,12 +126,14 @@ _canonical = msgspec.msgpack.Encoder(enc_hook=_plain, order="deterministic")
 
 
 def _bounded(key: str) -> str:
-    """The key, its end replaced by a digest when it is long."""
-    if 0 < len(key) <= _LONGEST:
+    """The key, its end replaced by a digest when it is long or not all of it can be seen."""
+    if is_text(key, _LONGEST):
         return key
     if not key:
         raise InvalidCall("the key of a job is empty; give a text, or None for no key")
-    return f"{key[: _LONGEST - 33]}:{blake2b(key.encode(), digest_size=16).hexdigest()}"
+    seen = "".join(char if char.isprintable() else "?" for char in key[: _LONGEST - 33])
+    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16)
+    return f"{seen}:{digest.hexdigest()}"
 
 
 def _fields(text: str, where: str, option: str, parameters: Sequence[str]) -> frozenset[str]:

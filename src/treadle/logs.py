@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import cache
+from json import dumps
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from structlog.processors import KeyValueRenderer
     from structlog.stdlib import BoundLogger
 
-__all__ = ["Logger", "configure", "get_logger"]
+__all__ = ["Logger", "configure", "get_logger", "plain_json"]
 
 
 class Logger:
@@ -116,6 +117,10 @@ def configure(*, level: str = "info", layout: str = "console") -> None:
         level: the lowest level to show.
         layout: ``console``, a readable line, or ``json``, one object a line.
     """
+    # Now, not with the first event that is shown: with warnings alone that may be bad news of a
+    # busy foreman, whose event loop would stand still for as long as it takes to load.
+    _plain()
+
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if layout == "json" else _Line())
     root = logging.getLogger()
@@ -132,9 +137,9 @@ class _Line(logging.Formatter):
         text = record.getMessage() if stack is None else _without(record, "stack")
         line = f"{at:%H:%M:%S} {record.levelname.lower():8} {_printable(text)}"
         if stack is not None:
-            line = f"{line}\n{stack.rstrip()}"
+            line = f"{line}\n{_printable(stack.rstrip(), lines=True)}"
         if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
+            line = f"{line}\n{_printable(self.formatException(record.exc_info), lines=True)}"
         return line
 
 
@@ -151,7 +156,11 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(fields, enc_hook=repr).decode()
+        try:
+            return plain_json(msgspec.json.encode(fields, enc_hook=repr).decode())
+        except (TypeError, ValueError):  # halves of characters, keys that are no text
+            shown = {name: _printable(str(value), lines=True) for name, value in fields.items()}
+            return msgspec.json.encode(shown).decode()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -166,6 +175,23 @@ def _without(record: logging.LogRecord, name: str) -> str:
     return f"{event} {_plain()(None, '', fields)}"
 
 
-def _printable(text: str) -> str:
-    """A line that no job name or error text can break in two or colour."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+def plain_json(text: str) -> str:
+    """JSON that says the same in characters that no terminal obeys."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else dumps(char)[1:-1] for char in text)
+
+
+def _printable(text: str, *, lines: bool = False) -> str:
+    """Text that no name of a job or message of an error can break in two, colour or turn around.
+
+    Args:
+        text: of anybody.
+        lines: what has lines of its own, such as a traceback, keeps them. All but the first are
+            set in, so that none looks like an event.
+    """
+    kept = "\n\t" if lines else ""
+    shown = "".join(
+        char if char.isprintable() or char in kept else repr(char)[1:-1] for char in text
+    )
+    return shown.replace("\n", "\n  ") if lines else shown

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 from treadle.errors import Blocking, NotOpen
 
-__all__ = ["LoopThread", "refuse_in_loop"]
+__all__ = ["LoopThread", "background", "may_block", "refuse_in_loop"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,11 @@ class LoopThread:
             raise
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop itself, running."""
+        return self._running()
+
+    @property
     def is_current(self) -> bool:
         """Whether the caller runs on this loop."""
         return self._thread is threading.current_thread()
@@ -87,6 +92,20 @@ class LoopThread:
         self._loop = self._thread = None
 
 
+_background: LoopThread | None = None
+
+
+def background() -> LoopThread:
+    """The loop that all workers of this process share which have none of their own."""
+    global _background
+    with _background_lock:
+        if _background is None:
+            _background = LoopThread("treadle-workers")
+        return _background
+
+
+_background_lock = threading.Lock()
+
 _orphans: list[asyncio.AbstractEventLoop] = []
 """Loops of the parent, kept in a forked child because an open loop complains when collected."""
 
@@ -106,20 +125,21 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
+def may_block() -> bool:
+    """Whether this thread may block: no event loop runs in it, or only that of a notebook.
+
+    A notebook runs its cells inside an event loop that has nothing else to do.
+    """
+    return asyncio._get_running_loop() is None or _in_notebook()
+
+
 def refuse_in_loop(verb: str, twin: str) -> None:
     """Return when this thread may block.
-
-    A notebook runs its cells inside an event loop that has nothing else to do: there a blocking
-    verb works.
 
     Raises:
         Blocking: an event loop runs here, which blocking would stop.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    if _in_notebook():
+    if may_block():
         return
     raise Blocking(
         f"{verb}() would block the event loop that runs here; use 'await {twin}()'", twin=twin
@@ -142,6 +162,8 @@ def _close_all() -> None:
 
 
 def _after_fork() -> None:
+    global _background_lock
+    _background_lock = threading.Lock()
     for loop in list(LoopThread._all):
         loop.forget()
 

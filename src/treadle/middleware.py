@@ -16,7 +16,7 @@ from treadle.guards import is_awaited
 
 if TYPE_CHECKING:
     from treadle.core import Core
-    from treadle.enqueueing import Call
+    from treadle.enqueueing import BoundTask
     from treadle.task import Task
 
 __all__ = ["CallNext", "Enqueuing", "Middleware", "checked", "compose"]
@@ -38,7 +38,7 @@ class Enqueuing:
 
     phase = "enqueue"
 
-    def __init__(self, core: Core, call: Call[Any], job_id: str) -> None:
+    def __init__(self, core: Core, call: BoundTask[Any], job_id: str) -> None:
         self._core = core
         self._call = call
         self._state: dict[str, Any] | None = None

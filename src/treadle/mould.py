@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.errors import InvalidCall, Unsupported
 from treadle.ports import Feature
-from treadle.records import NewJob
+from treadle.records import NewJob, OnConflict
 
 if TYPE_CHECKING:
     from treadle.codec import Codec, Shape
@@ -37,7 +37,7 @@ class Mould:
 
     __slots__ = (
         "_fixed", "_injected", "_name", "_options", "_shape", "_signature", "job_id", "needs",
-        "waits_for_room",
+        "spooled", "waits_for_room", "within",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,12 @@ class Mould:
         # Given by the caller, for one job.
         self.job_id = options.id
         self.waits_for_room = options.waits_for_room
+        # The connection whose commit accepts the jobs.
+        self.within = options.within
+        # A caller who is told of a full queue or a duplicate has to wait for the store.
+        unique = options.unique
+        told = unique is not None and unique.on_conflict is OnConflict.ERROR
+        self.spooled = options.spool and options.bound is None and not told
         # What the backend must be able to serve.
         self.needs = needed_features(options)
         self._fixed = _fixed(name, options)
@@ -119,6 +125,7 @@ def _fixed(name: str, options: TaskOptions) -> dict[str, Any]:
     values = {field: getattr(options, field) for field in _FIELDS}
     values["timeout"] = options.call_timeout
     values["retries"] = options.call_retries
+    values["retry"] = options.call_retry
     if options.after is not None and not options.after.ids:
         values["after"] = None  # only says what would become of it
     return {field: value for field, value in values.items() if value != getattr(_PLAIN, field)}
@@ -138,6 +145,8 @@ def needed_features(options: TaskOptions) -> frozenset[Feature]:
         Feature.AFTER: options.after is not None and bool(options.after.ids),
         Feature.PRIORITY: options.priority != 0,
         Feature.DELAY: options.due is not None,
+        Feature.SHARED: options.breaker is not None,
+        Feature.TRANSACTIONS: options.transaction or options.within is not None,
     }
     return frozenset(feature for feature, needed in needs.items() if needed)
 
@@ -151,9 +160,11 @@ def check_features(needs: frozenset[Feature], backend: Backend, task: str) -> No
     missing = needs - backend.features
     if missing:
         feature = min(missing)
+        alone = backend.url.startswith("amqp") and Feature.RECORDS not in backend.features
+        other = "give it a companion='redis://…'" if alone else "use another backend"
         raise Unsupported(
             f"{backend.url} does not serve {feature.value!r}, which task {task!r} needs; take the "
-            "option away or use another backend",
+            f"option away or {other}",
             backend=backend.url,
             feature=feature.value,
         )

@@ -17,25 +17,33 @@ from pathlib import Path
 from typing import Any
 
 from treadle.errors import InvalidOption
+from treadle.guards import is_text
 
-__all__ = ["task_name"]
+__all__ = ["main_module", "task_name"]
+
+_GLOB = frozenset("*?[")
 
 
-def task_name(fn: Callable[..., Any], given: str | None = None) -> str:
+def task_name(fn: Callable[..., Any], given: str | None = None, *, visits: bool = False) -> str:
     """``"module.qualname"``, or the name that was given.
 
     A module that runs as a script is called ``__main__`` there and by its real name in a
     foreman; tasks are named by the real one.
 
+    Args:
+        fn: the function.
+        given: the name.
+        visits: it is given a worker first, so it may be a method of one.
+
     Raises:
         InvalidOption: not a function that a foreman could find, or one that gives no result.
     """
-    _check_kind(fn)
+    _check_kind(fn, visits)
     if given is not None:
-        if not given or given != given.strip() or len(given) > 255:
+        if not is_text(given, 255) or given != given.strip() or not _GLOB.isdisjoint(given):
             raise InvalidOption(
-                f"name={given!r} is not the name of a task; use 1 to 255 characters without "
-                "blanks around them",
+                f"name={given!r:.300} is not the name of a task; use 1 to 255 characters that can "
+                "be seen, without blanks around them and without * ? [, which select many tasks",
                 option="name",
                 value=given,
             )
@@ -49,7 +57,7 @@ def task_name(fn: Callable[..., Any], given: str | None = None) -> str:
     return f"{_module_name(fn)}.{qualname}"
 
 
-def _check_kind(fn: Any) -> None:
+def _check_kind(fn: Any, visits: bool) -> None:
     if not isfunction(fn):
         raise _refused(fn, f"is {_kind_of(fn)}; a task is a function made with def or async def")
     if isasyncgenfunction(fn) or isgeneratorfunction(fn):
@@ -60,11 +68,12 @@ def _check_kind(fn: Any) -> None:
             hint="",
         )
     parameters = next(iter(signature(fn).parameters), None)
-    if "." in fn.__qualname__.rpartition("<locals>.")[2] and parameters in {"self", "cls"}:
+    in_class = "." in fn.__qualname__.rpartition("<locals>.")[2]
+    if in_class and parameters in {"self", "cls"} and not visits:
         raise _refused(
             fn,
-            "is a method, and a foreman has no object to call it on; make it a function, or a "
-            "@staticmethod above the task decorator",
+            "is a method, and a foreman has no object to call it on; make it a function, a "
+            "@staticmethod above the task decorator, or name the class of workers: worker=…",
             hint="",
         )
 
@@ -88,6 +97,17 @@ def _refused(fn: Any, why: str, hint: str = " or give the task a name: name='…
 def _module_name(fn: Callable[..., Any]) -> str:
     if fn.__module__ != "__main__":
         return fn.__module__
+    name = main_module()
+    if name is not None:
+        return name
+    raise _refused(
+        fn,
+        "is in __main__, which has another name in every foreman; put it in a module of its own",
+    )
+
+
+def main_module() -> str | None:
+    """The name by which other processes import the module that runs as a script, if they can."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name:
@@ -98,10 +118,7 @@ def _module_name(fn: Callable[..., Any]) -> str:
         stem = Path(file).stem
         if stem.isidentifier() and _is_found(stem, Path(file)):
             return stem
-    raise _refused(
-        fn,
-        "is in __main__, which has another name in every foreman; put it in a module of its own",
-    )
+    return None
 
 
 def _is_found(name: str, file: Path) -> bool:

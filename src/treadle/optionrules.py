@@ -10,7 +10,7 @@ from treadle.durations import seconds
 from treadle.guards import is_iterable, is_mapping
 from treadle.keys import key_rule
 from treadle.options import Reading, UniqueRule
-from treadle.policies.limitset import LimitSet
+from treadle.policies.limitset import Limits
 from treadle.records import After, OnConflict, OnFailure, Scope, Unique
 
 __all__ = ["named", "read_after", "read_key", "read_limits", "read_on_failure", "read_unique"]
@@ -82,8 +82,10 @@ def _member(kind: type[StrEnum], value: Any, option: str, reading: Reading) -> A
 def read_limits(value: Any, reading: Reading) -> Fields:
     if value is None:
         return {"limits": None}
-    limits = LimitSet.of(value)
+    limits = Limits.of(value)
     limits.check(f"task {reading.facts.task!r}", reading.facts.parameters)
+    if limits.per_worker:
+        raise reading.refuse("limits", value, "shared by the fleet; scope= is for pools of workers")
     return {"limits": limits or None}
 
 

@@ -10,15 +10,19 @@ import msgspec
 
 from treadle.durations import Duration
 from treadle.errors import InvalidOption, UnknownOption
-from treadle.hints import did_you_mean
+from treadle.guards import unknown_option
+from treadle.hints import shown
 from treadle.keys import KeyLike, KeyRule
-from treadle.policies.limitset import LimitSet
+from treadle.policies.breaker import Breaker
+from treadle.policies.limitset import Limits
 from treadle.policies.retry import Retry
-from treadle.records import After, At, In, Keep, OnConflict, Scope, Unique
+from treadle.pools.rayoptions import RayNeeds, RayOptions
+from treadle.records import After, At, In, Keep, OnConflict, Scope, StoredRetry, Unique
 
 if TYPE_CHECKING:
     from treadle.job import Job
     from treadle.policies.limits import Limit
+    from treadle.pools.worker import WorkerBuilder
 
 __all__ = [
     "CallOptions",
@@ -61,6 +65,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = 1800.0
     # What this call has instead of the two above; ``None`` leaves them. See ``NewJob``.
     call_retries: int | None = None
+    call_retry: StoredRetry | None = None
     call_timeout: float | None = None
     expires: In | At | None = None
     due: In | At | None = None
@@ -68,7 +73,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     key_slots: int = 1
     ordered: bool = False
     unique: UniqueRule | None = None
-    limits: LimitSet | None = None
+    limits: Limits | None = None
+    # Parks the queue in the whole fleet.
+    breaker: Breaker | None = None
     after: After | None = None
     keep: Keep = Keep()
     tags: tuple[str, ...] = ()
@@ -79,14 +86,23 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     # Jobs not yet final that the queue may hold, and whether an enqueue waits for room.
     bound: int | None = None
     waits_for_room: bool = False
-    # "asyncio" or "thread".
+    # "asyncio", "thread", "process" or "ray", and what the last one needs of a cluster.
     mode: str = "thread"
+    ray: RayNeeds = RayNeeds()
+    # Workers of which each job is given one.
+    worker: WorkerBuilder[Any] | None = None
     # Whether values that have no other encoding are pickled; the codec must allow it too.
     pickle: bool = False
     # Exception classes that ``result`` may raise as they were.
     errors: tuple[type[BaseException], ...] = ()
     # Of the one job that the next call makes.
     id: str | None = None
+    # The caller's connection whose commit accepts the jobs of the next calls.
+    within: Any = None
+    # Its attempts end in ``ctx.transaction()``.
+    transaction: bool = False
+    # Its jobs may wait in the spool of the app while the store is away.
+    spool: bool = True
 
 
 class UniqueOptions(TypedDict, total=False):
@@ -101,6 +117,7 @@ class UniqueOptions(TypedDict, total=False):
 class _Common(TypedDict, total=False):
     queue: str
     priority: int
+    retry: int | Retry | None
     timeout: Duration | None
     expires: Duration | datetime | None
     delay: Duration | None
@@ -117,13 +134,16 @@ class _Common(TypedDict, total=False):
     max_crashes: int
     bound: int | None
     on_full: Literal["error", "wait"]
+    # Whether the spool of the app, if it has one, may keep the job while the store is away.
+    spool: bool
 
 
 class CallOptions(_Common, total=False):
     """What ``task.options(…)`` takes."""
 
     id: str
-    retry: int | None
+    # A connection of the caller: the jobs exist when its transaction is committed.
+    within: Any
     run_at: datetime | None
     after: Job[Any] | str | Iterable[Job[Any] | str]
     flow: str | None
@@ -133,11 +153,15 @@ class DeclareOptions(_Common, total=False):
     """What ``@app.task(…)`` takes."""
 
     name: str
-    retry: int | Retry | None
     delivery: Literal["at_least_once", "at_most_once"]
-    mode: Literal["asyncio", "thread"]
+    mode: Literal["asyncio", "thread", "process", "ray"]
+    ray: RayOptions
     errors: Iterable[type[BaseException]]
+    # Parks the queue for all foremen after too many failed jobs.
+    breaker: Breaker | None
     pickle: bool
+    # It uses ``ctx.transaction()``: refused where that is not served.
+    transaction: bool
 
 
 class Options(TaskOptions, Generic[TaskT], frozen=True, kw_only=True):
@@ -209,7 +233,7 @@ class Reading(msgspec.Struct, frozen=True):
     def refuse(self, option: str, value: object, wanted: str) -> InvalidOption:
         """The error for a value that cannot work."""
         return InvalidOption(
-            f"task {self.facts.task!r}: {option}={value!r} is not {wanted}",
+            f"task {self.facts.task!r}: {option}={shown(value)} is not {wanted}",
             option=option,
             value=value,
         )
@@ -222,6 +246,7 @@ _SYNONYMS = {
     "ttl": "result_ttl", "keep_result": "result_ttl", "lock": "key", "concurrency": "limits",
     "rate_limit": "limits", "job_id": "id", "task_id": "id", "depends_on": "after",
     "max_queue_size": "bound", "metadata": "meta", "acks_late": "delivery",
+    "connection": "within", "session": "within", "using": "within", "atomic": "transaction",
 }  # fmt: skip
 """Words for the same in other libraries."""
 
@@ -233,6 +258,5 @@ def _unknown(
     if name in elsewhere:
         where = "for one call: task.options(…)" if "id" in elsewhere else "where it is declared"
         text = f"option {name!r} of task {short!r} is set {where}"
-    else:
-        text = f"task {short!r} has no option {name!r}{did_you_mean(name, known, _SYNONYMS)}"
-    return UnknownOption(f"{text}. Known options: {', '.join(known)}", option=name, known=known)
+        return UnknownOption(f"{text}. Known options: {', '.join(known)}", option=name, known=known)
+    return unknown_option(f"task {short!r}", name, known, _SYNONYMS)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from treadle.backends.common.names import check_queue
+from treadle.codec.small import encoded_meta
 from treadle.durations import seconds, timestamp
-from treadle.errors import InvalidOption, Unsupported
-from treadle.guards import is_error_class, is_mapping
+from treadle.errors import InvalidOption, NotEncodable, Unsupported
+from treadle.guards import is_error_class, is_iterable, is_mapping, is_text
 from treadle.optionrules import (
     named,
     read_after,
@@ -22,15 +23,20 @@ from treadle.optionrules import (
     read_unique,
 )
 from treadle.options import Facts, Reading, TaskOptions
+from treadle.policies.breaker import Breaker
 from treadle.policies.retry import Retry
+from treadle.policies.stored import stored
 from treadle.policies.timeout import Timeout
+from treadle.pools.rayoptions import read_ray_options
+from treadle.queuenames import check_queue
 from treadle.records import At, In, Keep
 
 __all__ = ["DECLARED", "FOR_CALLS", "check_together"]
 
 Fields = dict[str, Any]
 Reader = Callable[[Any, Reading], Fields]
-_LATER = ("process", "ray")
+_MOST_TAGS = 100
+_QUEUE_SIGNS = re.compile(r"[^A-Za-z0-9_:-]")
 
 
 def _queue(value: Any, reading: Reading) -> Fields:
@@ -64,17 +70,14 @@ def _retry(value: Any, _reading: Reading) -> Fields:
     return {"retry": Retry.of(value)}
 
 
-def _call_retry(value: Any, reading: Reading) -> Fields:
+def _call_retry(value: Any, _reading: Reading) -> Fields:
     if value is None:
         return {"call_retries": 0}
     if isinstance(value, Retry):
-        raise InvalidOption(
-            f"retry for one call of task {reading.facts.task!r} is a number; "
-            "the rest of a Retry(…) belongs where the task is declared, "
-            "because a job carries only data",
-            option="retry",
-            value=value,
-        )
+        return {
+            "call_retries": -1 if value.max is None else value.max,
+            "call_retry": stored(value),
+        }
     if value == math.inf:
         return {"call_retries": -1}
     return {"call_retries": Retry.of(value).max}
@@ -142,11 +145,16 @@ def _result_ttl(value: Any, reading: Reading) -> Fields:
 
 
 def _tags(value: Any, reading: Reading) -> Fields:
+    if not isinstance(value, str) and not is_iterable(value):
+        raise reading.refuse("tags", value, "a tag, or a list of tags")
     tags = (value,) if isinstance(value, str) else tuple(value)
     for tag in tags:
-        if not isinstance(tag, str) or not 0 < len(tag) <= 128:
-            raise reading.refuse("tags", tag, "a tag: a text of 1 to 128 characters")
-    return {"tags": tuple(dict.fromkeys((*reading.base.tags, *tags)))}
+        if not is_text(tag, 128):
+            raise reading.refuse("tags", tag, "a tag: 1 to 128 characters that can be seen")
+    together = tuple(dict.fromkeys((*reading.base.tags, *tags)))
+    if len(together) > _MOST_TAGS:
+        raise reading.refuse("tags", value, f"tags, of which a job has {_MOST_TAGS} at most")
+    return {"tags": together}
 
 
 def _meta(value: Any, reading: Reading) -> Fields:
@@ -155,17 +163,17 @@ def _meta(value: Any, reading: Reading) -> Fields:
     # A copy: what the caller does with the dict later is not the job's business.
     meta: dict[str, Any] = {**reading.base.meta, **value}
     try:
-        return {"meta": msgspec.json.decode(msgspec.json.encode(meta))}
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise reading.refuse("meta", value, f"JSON: {error}") from error
+        return {"meta": msgspec.json.decode(encoded_meta(meta))}
+    except NotEncodable as error:
+        raise reading.refuse("meta", value, f"metadata: {error}") from error
 
 
 def _text(option: str) -> Reader:
     def read(value: Any, reading: Reading) -> Fields:
         if value is None and option == "flow":
             return {option: None}
-        if not isinstance(value, str) or not 0 < len(value) <= 128:
-            raise reading.refuse(option, value, "a text of 1 to 128 characters")
+        if not is_text(value, 128):
+            raise reading.refuse(option, value, "a text of 1 to 128 characters that can be seen")
         return {option: value}
 
     return read
@@ -196,7 +204,7 @@ def _mode(value: Any, reading: Reading) -> Fields:
             option="mode",
             value=value,
         )
-    if value in {"asyncio", "thread"}:
+    if value in {"asyncio", "thread", "process", "ray"}:
         return {"mode": value}
     if value == "sync":
         raise Unsupported(
@@ -205,31 +213,47 @@ def _mode(value: Any, reading: Reading) -> Fields:
             backend="",
             feature="mode='sync'",
         )
-    if value in _LATER:
-        raise Unsupported(
-            f"task {facts.task!r}: mode={value!r} is not available for jobs in this version; "
-            "'asyncio' and 'thread' are, and 'treadle run --processes N' uses more cores",
-            backend="",
-            feature=f"mode={value!r}",
-        )
-    raise reading.refuse("mode", value, "'asyncio' or 'thread'")
+    raise reading.refuse("mode", value, "'asyncio', 'thread', 'process' or 'ray'")
+
+
+def _ray(value: Any, _reading: Reading) -> Fields:
+    return {"ray": read_ray_options(value)}
 
 
 def _worker(value: Any, reading: Reading) -> Fields:
-    raise Unsupported(
-        f"task {reading.facts.task!r}: worker= is not available for jobs in this version; "
-        "keep state with Depends(…, scope='foreman')",
-        backend="",
-        feature="worker",
-    )
+    from treadle.pools.worker import WorkerBuilder
+
+    builder: WorkerBuilder[Any] = WorkerBuilder[Any].of(value)
+    if builder.pool_options.mode == "sync":
+        raise Unsupported(
+            f"task {reading.facts.task!r}: jobs cannot have workers of mode='sync', which would "
+            "stop the foreman while they work; use 'thread' or 'asyncio'",
+            backend="",
+            feature="mode='sync'",
+        )
+    if not builder.pool_options.max_workers:
+        raise reading.refuse("worker", value, "workers of a number; set max_workers")
+    fields: Fields = {"worker": builder}
+    if "queue" not in reading.fields:
+        # A line of their own, so that what waits for a worker is in nobody's way.
+        fields["queue"] = f"{reading.base.queue}.{_QUEUE_SIGNS.sub('_', builder.name)}"
+    return fields
 
 
 def _errors(value: Any, reading: Reading) -> Fields:
+    if not isinstance(value, type) and not is_iterable(value):
+        raise reading.refuse("errors", value, "an exception class, or a list of these")
     kinds: tuple[Any, ...] = (value,) if isinstance(value, type) else tuple(value)
     for kind in kinds:
         if not is_error_class(kind):
             raise reading.refuse("errors", kind, "an exception class")
     return {"errors": kinds}
+
+
+def _breaker(value: Any, reading: Reading) -> Fields:
+    if value is None or isinstance(value, Breaker):
+        return {"breaker": value}
+    raise reading.refuse("breaker", value, "a Breaker, such as Breaker(5, pause='10s')")
 
 
 _COMMON: dict[str, Reader] = {
@@ -252,6 +276,7 @@ _COMMON: dict[str, Reader] = {
     "max_crashes": _whole("max_crashes", 1),
     "bound": _bound,
     "on_full": _on_full,
+    "spool": _flag("spool"),
 }
 
 DECLARED: dict[str, Reader] = {
@@ -259,9 +284,12 @@ DECLARED: dict[str, Reader] = {
     **_COMMON,
     "delivery": _delivery,
     "mode": _mode,
+    "ray": _ray,
     "worker": _worker,
     "errors": _errors,
+    "breaker": _breaker,
     "pickle": _flag("pickle"),
+    "transaction": _flag("transaction"),
 }
 """What can be declared."""
 
@@ -273,6 +301,7 @@ FOR_CALLS: dict[str, Reader] = {
     "after": read_after,
     "flow": _text("flow"),
     "id": _text("id"),
+    "within": lambda value, _reading: {"within": value},
 }
 """What can be set for one call."""
 
@@ -287,6 +316,20 @@ def _never_starts(options: TaskOptions) -> bool:
             return False
 
 
+def _check_transaction(name: str, options: TaskOptions) -> None:
+    """Refuse transactions where the code runs on another machine, or without a context."""
+    worker = options.worker
+    mode = options.mode if worker is None else worker.pool_options.mode
+    if mode == "ray" or (mode == "process" and worker is not None):
+        what = "jobs" if worker is None else "workers"
+        raise Unsupported(
+            f"task {name!r}: {what} of mode={mode!r} have no ctx.transaction(); use 'thread' or "
+            "'asyncio', or leave transaction= away",
+            backend="",
+            feature=f"transaction with mode={mode!r}",
+        )
+
+
 def check_together(facts: Facts, given: Mapping[str, Any], options: TaskOptions) -> None:
     """Refuse options that exclude each other.
 
@@ -298,6 +341,10 @@ def check_together(facts: Facts, given: Mapping[str, Any], options: TaskOptions)
     def clash(option: str, text: str) -> InvalidOption:
         return InvalidOption(f"task {name!r}: {text}", option=option, value=given.get(option))
 
+    if given.get("worker") is not None and "mode" in given:
+        raise clash("mode", "its code runs where its worker lives: worker=Browser.options(mode=…)")
+    if given.get("ray") is not None and options.mode != "ray":
+        raise clash("ray", "ray= says what mode='ray' needs of a cluster; give that mode, too")
     if given.get("delay") is not None and given.get("run_at") is not None:
         raise clash("run_at", "delay= and run_at= both say when to start; give one of them")
     if _never_starts(options):
@@ -312,5 +359,9 @@ def check_together(facts: Facts, given: Mapping[str, Any], options: TaskOptions)
     if options.key is None and (options.ordered or options.key_slots != 1):
         option = "ordered" if options.ordered else "key_slots"
         raise clash(option, f"{option}= needs key=, which says what is ordered or counted")
+    if options.waits_for_room and options.within is not None:
+        raise clash("within", "on_full='wait' cannot wait in a transaction; use on_full='error'")
+    if options.transaction:
+        _check_transaction(name, options)
     if options.waits_for_room and options.bound is None:
         raise clash("on_full", "on_full='wait' needs bound=, the number of jobs to wait at")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from treadle.codec.natural import natural_decode
 from treadle.errors import JobCancelled, JobFailed, JobNotFound, ResultExpired
 from treadle.faults import rebuild
+from treadle.pools.told import Progress
 from treadle.records import Cause, JobRecord, JobState
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "outcome", "progress_of"]
 
+# Looking a member up in its enum costs more than a global name.
+_SUCCEEDED = JobState.SUCCEEDED
 _WHY = {
     Cause.ERROR: "failed",
     Cause.TIMEOUT: "ran longer than it may",
@@ -28,21 +29,6 @@ _WHY = {
     Cause.UNKNOWN_TASK: "has a task that no foreman knows",
     Cause.UNDECODABLE: "has arguments that no foreman can read",
 }
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """The last word of a task on how far it is."""
-
-    current: float
-    total: float | None = None
-    message: str = ""
-
-    @property
-    def fraction(self) -> float | None:
-        """From 0 to 1, when the total is known."""
-        if not self.total:
-            return None
-        return min(1.0, max(0.0, self.current / self.total))
 
 
 def progress_of(record: JobRecord) -> Progress | None:
@@ -62,14 +48,14 @@ def outcome(core: Core, job_id: str, page: Page, task: Task[..., Any] | None) ->
     if not page.records:
         raise _without_record(job_id, page)
     record = page.records[0]
-    if record.state is JobState.CANCELLED:
-        raise JobCancelled(f"job {job_id} was cancelled", job_id=job_id)
-    if record.state is JobState.FAILED:
-        raise _failure(core, record, task)
+    if record.state is not _SUCCEEDED:
+        if record.state is JobState.CANCELLED:
+            raise JobCancelled(f"job {job_id} was cancelled", job_id=job_id)
+        if record.state is JobState.FAILED:
+            raise _failure(core, record, task)
     if record.result is None:
         return None
-    bound = core.codec.binding(record.spec.task, record.id)
-    body = core.codec.open(record.result, associated=bound).body
+    body = core.codec.body_of(record.result, record.spec.task, record.id)
     task = task or core.tasks.get(record.spec.task)
     return natural_decode(body) if task is None else task.shape.decode_result(body)
 

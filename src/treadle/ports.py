@@ -12,6 +12,7 @@ time from its caller except as :class:`~treadle.records.In` or :class:`~treadle.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -66,6 +67,8 @@ __all__ = [
     "Settlement",
     "Shared",
     "Ticket",
+    "Transactions",
+    "Unit",
     "Wait",
     "Write",
 ]
@@ -96,6 +99,7 @@ class Feature(StrEnum):
     SHARED = "shared"
     PUSHES_WAKE = "pushes_wake"  # ``wait`` needs no polling
     CROSS_PROCESS = "cross_process"  # jobs outlive the process
+    TRANSACTIONS = "transactions"  # the caller's rows, jobs and verdicts in one commit
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +119,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     lease: float = 30.0
     # Leases that the session still has. A suspect is given out only at 0, and alone.
     holding: int = 0
+    # Ids of jobs to grant before all others, in this order: those of them that this claim could
+    # grant at all. The others are passed over, and the places that are left filled as ever.
+    first: tuple[str, ...] = ()
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +136,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     next_due: float | None = None
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A lease to renew."""
 
     token: Token
@@ -139,7 +146,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     note: Note | None = None
 
 
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The end of an attempt."""
 
     token: Token
@@ -166,6 +173,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     task: str | None = None
     # Jobs that have all of them.
     tags: tuple[str, ...] = ()
+    # The job that holds this unique key now.
     unique: str | None = None
     key: str | None = None
     flow: str | None = None
@@ -182,9 +190,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     # Fill ``Page.counts``.
     counts: bool = False
     # With a single id: wait up to so many seconds until its version is above ``version``
-    # or it is gone, and answer what is there then.
+    # or it is gone, and answer what is there then. With ``ended`` only its end counts.
     wait: float = 0.0
     version: int = -1
+    ended: bool = False
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -192,7 +201,8 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     # The answer that a repeated push gets.
     pushed: Pushed
-    # How it ended; ``None`` when it never became a job (a duplicate, a skipped follow-up).
+    # How it ended; ``None`` when it did not: it was removed before, or never became a job
+    # (a duplicate, a skipped follow-up).
     state: JobState | None = None
     # Its last token, so that a repeated settle is answered ``already``.
     token: Token | None = None
@@ -308,6 +318,15 @@ class Jobs(Protocol):
         """
         ...
 
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+        """Return when a queue may be below a bound, at the latest after ``timeout``.
+
+        A hint that keeps no place: the push that follows may be answered ``full`` again. Each
+        job that ends or is removed ends one of the waits of its queue and those above, for each
+        bound that is waited for, the oldest first. It may return early.
+        """
+        ...
+
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
     ) -> Sequence[Renewal]:
@@ -327,7 +346,11 @@ class Jobs(Protocol):
         ...
 
     async def find(self, query: Query) -> Page:
-        """Look at jobs. Moves time forward first, so that states are effective."""
+        """Look at jobs. Moves time forward first, so that states are effective.
+
+        Raises:
+            InvalidOption: the cursor is none that a page gave.
+        """
         ...
 
     async def alter(self, query: Query, change: Change) -> Altered:
@@ -432,6 +455,45 @@ class Events(Protocol):
 
     def subscribe(self, pattern: str) -> AsyncIterator[Event]:
         """Events whose name matches the glob, from now on."""
+        ...
+
+
+class Unit(Protocol):
+    """A transaction on a connection of its own, while it is open."""
+
+    # What the caller writes through.
+    connection: Any
+    # Carried out with the commit, which is refused unless each of them is answered ``ok``.
+    ends: list[Settlement]
+    # The commit has happened, as far as is known.
+    committed: bool
+
+
+class Transactions(Protocol):
+    """Rows of the caller in one commit with jobs and verdicts: ``Feature.TRANSACTIONS``.
+
+    The block of a transaction commits when it is left, and rolls back when it raises, when it took
+    longer than ``limit`` seconds (``TransactionTooLong``), or when the lease of an attempt that was
+    to end with it was lost (``LeaseLost``).
+    """
+
+    def transaction(self, limit: float) -> AbstractContextManager[Unit]:
+        """A transaction for code that may block."""
+        ...
+
+    def atransaction(self, limit: float) -> AbstractAsyncContextManager[Unit]:
+        """A transaction for code in an event loop."""
+        ...
+
+    async def push_within(self, within: Any, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        """Push jobs on a connection of the caller, whose commit accepts them.
+
+        What fails leaves the caller's transaction as it was. On a connection that blocks it never
+        waits for the event loop, so that code without one can carry it out.
+
+        Raises:
+            InvalidOption: ``within`` is no connection that this store knows.
+        """
         ...
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from treadle.altering import alter
-from treadle.backends.common.names import check_queue, covers
 from treadle.durations import Duration, seconds, timestamp
 from treadle.errors import BackendError, InvalidOption
 from treadle.events import Event
 from treadle.ports import QUEUE_CELL, Cell, Delete, Query, QueueRule, Write
+from treadle.queuenames import check_queue, covers
 from treadle.records import FINAL, JobState
 
 if TYPE_CHECKING:

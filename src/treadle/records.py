@@ -6,13 +6,16 @@ absolute (:class:`At`), because only the store knows its own time.
 
 Structs that are stored are arrays: new fields go at the end and have a default, so that old
 readers ignore them and new readers do without.
+
+What exists by the thousand has ``gc=False``: it refers to data only, never back to what refers to
+it, and the collector of Python need not look at it again and again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -44,6 +47,7 @@ __all__ = [
     "SessionInfo",
     "Settled",
     "Spend",
+    "StoredRetry",
     "Token",
     "Unique",
     "When",
@@ -177,7 +181,20 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     cancelled: float | None = 86400.0
 
 
-class NewJob(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class StoredRetry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """When to try a job again, by what its call has said instead of the task."""
+
+    # Classes of errors by name, "package.module.Name", subclasses included; none means all.
+    on: tuple[str, ...] = ()
+    give_up_on: tuple[str, ...] = ()
+    # "fixed", "linear", "exponential", "fibonacci" or "decorrelated", and what it is made with.
+    backoff: str = "exponential"
+    pauses: Mapping[str, float] = {}
+    # Seconds that an error may ask for.
+    max_retry_after: float = 3600.0
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A job as it is pushed: everything that the store must enforce, and an opaque payload."""
 
     # Made by the client; a second push with it is answered ``exists``.
@@ -220,6 +237,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     flow: str | None = None
     # Jobs not yet final that the queue, subqueues included, may hold; refused ``full`` at it.
     bound: int | None = None
+    # Instead of the task's own retry, but for the number of attempts, which is above.
+    retry: StoredRetry | None = None
 
 
 class PushStatus(StrEnum):
@@ -241,7 +260,7 @@ class Pushed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     of: str | None = None
 
 
-class Token(NamedTuple):
+class Token(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Proof of a lease. A stale one changes nothing and is told so."""
 
     job_id: str
@@ -264,7 +283,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     checkpoint: bytes | None = None
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A foreman's right to a job."""
 
     token: Token
@@ -301,7 +320,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     fault: Fault | None = None
 
 
-class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job as the store has it."""
 
     spec: NewJob

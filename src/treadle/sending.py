@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from treadle.clock import Clock
 from treadle.errors import BackendUnavailable, OutcomeUnknown
@@ -16,7 +16,7 @@ from treadle.records import NewJob, Pushed
 if TYPE_CHECKING:
     from treadle.ports import Backend
 
-__all__ = ["Outbox", "Repeats"]
+__all__ = ["Outbox", "Pushes", "Repeats"]
 
 _log = get_logger("treadle.enqueue")
 _MOST = 1000
@@ -61,7 +61,7 @@ class Repeats:
                 failpoint("enqueue.before_send")
                 answers = await self._backend.push(jobs)
                 failpoint("enqueue.sent_no_reply")
-            except (BackendUnavailable, ConnectionError) as error:
+            except (BackendUnavailable, OSError) as error:
                 delay = pause * self._chance.uniform(0.5, 1.0)
                 if self._clock.monotonic() + delay - began > self._patience:
                     raise _unknown(jobs, self._patience) from error
@@ -85,6 +85,14 @@ def _unknown(jobs: Sequence[NewJob], patience: float) -> OutcomeUnknown:
     )
 
 
+class Pushes(Protocol):
+    """What an outbox hands its jobs to."""
+
+    async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        """The answers, in order."""
+        ...
+
+
 class Outbox:
     """Sends the jobs of one event loop whenever the store is free.
 
@@ -92,8 +100,8 @@ class Outbox:
     at once, in the task of its caller. There is no timer.
     """
 
-    def __init__(self, repeats: Repeats) -> None:
-        self._repeats = repeats
+    def __init__(self, way: Pushes) -> None:
+        self._way = way
         self._busy = False
         self._waiting: list[_Parcel] = []
         self._sender: asyncio.Task[None] | None = None
@@ -106,7 +114,7 @@ class Outbox:
             return await parcel.answer
         self._busy = True
         try:
-            return await self._repeats.push(jobs)
+            return await self._way.push(jobs)
         finally:
             self._go_on()
 
@@ -148,7 +156,7 @@ class Outbox:
 
     async def _push(self, parcels: list[_Parcel]) -> None:
         try:
-            answers = await self._repeats.push([job for one in parcels for job in one.jobs])
+            answers = await self._way.push([job for one in parcels for job in one.jobs])
         except Exception as error:  # noqa: BLE001 - each caller gets it
             if len(parcels) > 1 and not isinstance(error, OutcomeUnknown):
                 # One may be the reason: the others must not pay for it.

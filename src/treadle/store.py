@@ -10,15 +10,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from treadle.clock import Clock
+from treadle.errors import BackendUnavailable
 from treadle.ids import Ids
+from treadle.logs import get_logger
 from treadle.loopthread import LoopThread
 from treadle.records import NewJob
 from treadle.sending import Outbox, Repeats
 
 if TYPE_CHECKING:
     from treadle.ports import Backend
+    from treadle.spool import Spool
 
 __all__ = ["Eager", "Store"]
+
+_log = get_logger("treadle.spool")
 
 T = TypeVar("T")
 
@@ -48,6 +53,7 @@ class Store:
         clock, ids: of the app.
         patience: seconds for which an enqueue is repeated.
         eager: runs jobs where they are enqueued.
+        spool: keeps jobs while the store is away.
     """
 
     def __init__(
@@ -59,13 +65,22 @@ class Store:
         ids: Ids,
         patience: float,
         eager: Eager | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self.url = url
         self.eager = eager
+        self.spool = spool
+        if spool is not None:
+            spool.ready, spool.backend = self.ready, self.backend
         self._open = open
         self._lock = threading.Lock()
         self._backend: Backend | None = None
+        # Of the loops that are connected.
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = (
+            weakref.WeakKeyDictionary()
+        )
+        # With a spool: of the loops that enqueue, connected or not.
+        self._spooling: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = (
             weakref.WeakKeyDictionary()
         )
         # Of the loop that asked last, which nearly always asks next.
@@ -90,24 +105,63 @@ class Store:
         Raises:
             BackendError: it cannot be reached or used.
         """
-        if self.outbox is None:
-            loop = asyncio.get_running_loop()
+        if self.spool is not None or self.outbox is None:
+            await self.direct()
+        return self.backend()
+
+    async def reach(self) -> Backend:
+        """The same, but not connected when it is away and jobs are spooled meanwhile."""
+        if self.spool is None:
+            return await self.ready()
+        self._line_up(self.spool)
+        try:
+            return await self.ready()
+        except (BackendUnavailable, OSError) as error:
+            _log.warning("spool.without_store", path=self.spool.file.path, reason=str(error))
+            return self.backend()
+
+    async def direct(self) -> Outbox:
+        """What sends the jobs of the running loop to the store, and nowhere else.
+
+        Raises:
+            BackendError: the store cannot be reached or used.
+        """
+        loop = asyncio.get_running_loop()
+        box = self._loops.get(loop)
+        if box is None:
             backend = self.backend()
             await backend.open()
             repeats = Repeats(
                 backend, clock=self._clock, chance=self._ids.chance, patience=self._patience
             )
-            self._loops.setdefault(loop, Outbox(repeats))
-        return self.backend()
+            box = self._loops.setdefault(loop, Outbox(repeats))
+        return box
+
+    async def sender(self) -> Outbox:
+        """What sends the jobs of the running loop: to the store, or into the spool.
+
+        Raises:
+            BackendError: the store cannot be reached or used, and there is no spool.
+        """
+        if self.spool is None:
+            return await self.direct()
+        return self._spooling.get(asyncio.get_running_loop()) or self._line_up(self.spool)
+
+    def _line_up(self, spool: Spool) -> Outbox:
+        from treadle.spool import Spooling
+
+        spool.open()
+        box = Outbox(Spooling(spool, self.direct, self._clock))
+        return self._spooling.setdefault(asyncio.get_running_loop(), box)
 
     @property
     def outbox(self) -> Outbox | None:
-        """What sends the jobs of the running loop; ``None`` when it is not connected."""
+        """What sends the jobs of the running loop; ``None`` when there is none yet."""
         loop = asyncio.get_running_loop()
         latest = self._latest
         if latest is not None and latest[0]() is loop:
             return latest[1]
-        box = self._loops.get(loop)
+        box = (self._loops if self.spool is None else self._spooling).get(loop)
         if box is not None:
             self._latest = (weakref.ref(loop), box)
         return box
@@ -120,6 +174,10 @@ class Store:
     async def aclose(self) -> None:
         """Close the client of the running loop."""
         loop = asyncio.get_running_loop()
+        spooling = self._spooling.pop(loop, None)
+        if spooling is not None:
+            await spooling.idle()
+            self._latest = None
         box = self._loops.get(loop)
         if self._backend is not None and box is not None:
             await box.idle()
@@ -132,7 +190,10 @@ class Store:
         with self._lock:
             backend, self._backend = self._backend, None
             self._loops.clear()
+            self._spooling.clear()
             self._latest = None
+        if self.spool is not None:
+            self.spool.close()
         if backend is not None:
             backend.close()
 
@@ -141,6 +202,9 @@ class Store:
         self._lock = threading.Lock()
         with contextlib.suppress(RuntimeError):
             self._loops.clear()
+            self._spooling.clear()
+        if self.spool is not None:
+            self.spool.forget()
         _of_parents.append(self._backend)
         self._backend = self._latest = None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from inspect import iscoroutinefunction, signature
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from inspect import Parameter, Signature, iscoroutinefunction, signature
 from typing import (
     TYPE_CHECKING,
     Any,
+    Concatenate,
     Generic,
     ParamSpec,
     Protocol,
@@ -19,9 +21,18 @@ from typing import (
 
 import msgspec
 
+from treadle.calling import bound_here, check_arguments
 from treadle.codec import Shape
-from treadle.enqueueing import Call, follow_up, is_call, send, send_many
-from treadle.errors import InvalidCall, NotOpen, UsageError
+from treadle.enqueueing import (
+    BoundTask,
+    follow_up,
+    is_bound_task,
+    send,
+    send_blocking,
+    send_many,
+    send_many_blocking,
+)
+from treadle.errors import InvalidCall, InvalidOption, NotOpen, UsageError
 from treadle.guards import is_mapping, is_tuple
 from treadle.injected import Injected, injected_of
 from treadle.mould import Mould
@@ -33,33 +44,58 @@ if TYPE_CHECKING:
 
     from treadle.core import Core
     from treadle.job import Job
+    from treadle.pools.bound import MapOptions
+    from treadle.pools.future import Future
+    from treadle.pools.mapping import Results
+    from treadle.pools.worker import WorkerBuilder
     from treadle.records import NewJob
 
-__all__ = ["AsyncTask", "Call", "Decorator", "PlainTask", "Task", "declare", "is_task", "task"]
+__all__ = [
+    "AsyncTask",
+    "AsyncWorkerTask",
+    "BoundTask",
+    "Decorator",
+    "PlainTask",
+    "PlainWorkerTask",
+    "Task",
+    "WorkerDecorator",
+    "declare",
+    "is_task",
+    "task",
+    "transplanted",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+W = TypeVar("W")
 R_co = TypeVar("R_co", covariant=True)
+_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Registration:
     """What all copies of a task share: the function, its name, its app."""
 
-    def __init__(self, fn: Callable[..., Any], name: str) -> None:
+    def __init__(self, fn: Callable[..., Any], name: str, *, visits: bool = False) -> None:
         self.fn = fn
         self.name = name
         self.is_async = iscoroutinefunction(fn)
         self.injected: tuple[tuple[str, Injected], ...] = injected_of(fn)
-        self.hidden = frozenset(name for name, _ in self.injected)
+        # What no caller gives: with ``visits``, also the worker.
+        own = {_worker_parameter(fn, name)} if visits else set[str]()
+        self.hidden = frozenset(name for name, _ in self.injected) | own
         self.shape: Shape
         # The task as it was declared, of which the others are copies.
         self.declared: Task[..., Any]
         self.core: Core | None = None
 
     @functools.cached_property
+    def signature(self) -> Signature:
+        return signature(self.fn)
+
+    @functools.cached_property
     def facts(self) -> Facts:
-        visible = [name for name in signature(self.fn).parameters if name not in self.hidden]
+        visible = [name for name in self.signature.parameters if name not in self.hidden]
         return Facts(self.name, self.is_async, tuple(visible))
 
 
@@ -79,8 +115,15 @@ class Task(Generic[P, R_co]):
         # What is asked for with every job is a plain attribute.
         self.fn: Callable[..., Any] = registration.fn
         self.name = registration.name
+        self.shape: Shape = registration.shape
         self.is_async = registration.is_async
         self.mode = options.mode
+        self.worker = options.worker
+        # Awaited on the loop of the foreman, with nothing in between.
+        self.direct = registration.is_async and options.worker is None
+        self.retry = options.retry
+        self.breaker = options.breaker
+        self.timeout = options.timeout
         self.injected = registration.injected
         wrapper: Any = self
         functools.update_wrapper(wrapper, registration.fn)
@@ -92,11 +135,6 @@ class Task(Generic[P, R_co]):
     def core(self) -> Core | None:
         """The app that it belongs to."""
         return self._registration.core
-
-    @property
-    def shape(self) -> Shape:
-        """Encodes its arguments and results."""
-        return self._registration.shape
 
     @property
     def options(self) -> Options[Self]:
@@ -116,9 +154,41 @@ class Task(Generic[P, R_co]):
         fields = read_options(self._registration.facts, options, self._options, call=True)
         return type(self)(self._registration, _replaced(self._options, fields))
 
-    def bind(self, *args: P.args, **kwargs: P.kwargs) -> Call[R_co]:
+    @property
+    def signature(self) -> Signature:
+        """Of its function."""
+        return self._registration.signature
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]:
+        """Call it now, in a pool of this process; no job is made. Never blocks in an event loop.
+
+        The call runs in the mode of the task, with its retry, timeout and limits, which count in
+        this process. The pool starts with the first call, and ends with the app or the process.
+
+        Raises:
+            InvalidCall: the arguments do not fit, or the task needs what only a job has.
+            NotOpen: the app was closed.
+        """
+        bound = bound_here(self)
+        check_arguments(self, args, kwargs)
+        return bound.submit(*args, **kwargs)
+
+    def map(self, *iterables: Iterable[Any], **options: Unpack[MapOptions]) -> Results[R_co]:
+        """Call it now for the items of one iterable, or of several side by side.
+
+        As :meth:`submit` for each; see :meth:`Bound.map <treadle.pools.bound.Bound.map>`.
+        """
+        return bound_here(self).map(*iterables, **options)
+
+    def starmap(
+        self, items: Iterable[Iterable[Any]], **options: Unpack[MapOptions]
+    ) -> Results[R_co]:
+        """As :meth:`map`, for items that are the arguments of each call: ``[(1, 2), (3, 4)]``."""
+        return bound_here(self).starmap(items, **options)
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundTask[R_co]:
         """A call to be enqueued with others: ``app.enqueue_many([fetch.bind(url), …])``."""
-        return Call(self, args, kwargs)
+        return BoundTask(self, args, kwargs)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """A durable job of this call. Returns when the store has accepted it.
@@ -129,8 +199,8 @@ class Task(Generic[P, R_co]):
             OutcomeUnknown: the store did not answer.
             Blocking: an event loop runs here; await ``aenqueue``.
         """
-        core = self._home()
-        return self._call(core, lambda: send(core, Call(self, args, kwargs)), "enqueue")
+        call = BoundTask(self, args, kwargs)
+        return send_blocking(self._home(), call, *self._verb("enqueue"))
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """A durable job of this call. Returns when the store has accepted it.
@@ -142,58 +212,59 @@ class Task(Generic[P, R_co]):
             QueueFull, DuplicateJob: the options of the task refuse it.
             OutcomeUnknown: the store did not answer.
         """
-        return await send(self._home(), Call(self, args, kwargs))
+        return await send(self._home(), BoundTask(self, args, kwargs))
 
     def enqueue_many(self, calls: Iterable[Any]) -> list[Job[R_co]]:
         """Jobs of many calls, pushed together.
 
+        Taken, checked and pushed a thousand at a time: a generator of a million calls is never
+        held as a whole. What is not accepted raises, and ends it: those of the same thousand
+        that do not fit keep the others of it from being pushed.
+
         Args:
             calls: a tuple of positional arguments, a dict of named ones, or ``task.bind(…)``,
-                for each call.
+                for each call. The iterable may be a lazy one.
+
+        Raises:
+            InvalidCall, NotEncodable, PayloadTooLarge: the arguments of one cannot be a job's.
+            EnqueueError: as for ``enqueue``. Each error has an attribute ``jobs``: those that were
+                accepted, in order, and ``None`` for others that were pushed beside them.
         """
-        core = self._home()
-        several = self._calls(calls)
-        return self._call(core, lambda: send_many(core, several), "enqueue_many")
+        return send_many_blocking(self._home(), self._calls(calls), *self._verb("enqueue_many"))
 
     async def aenqueue_many(self, calls: Iterable[Any]) -> list[Job[R_co]]:
-        """Jobs of many calls, pushed together.
-
-        Args:
-            calls: a tuple of positional arguments, a dict of named ones, or ``task.bind(…)``,
-                for each call.
-        """
+        """Jobs of many calls, pushed together. See :meth:`enqueue_many`."""
         return await send_many(self._home(), self._calls(calls))
 
     def follow_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Job[R_co], NewJob]:
         """A job that the end of the present attempt will push; see ``Context.enqueue``."""
-        return follow_up(self._home(), Call(self, args, kwargs))
+        return follow_up(self._home(), BoundTask(self, args, kwargs))
 
-    def _calls(self, items: Iterable[Any]) -> list[Call[Any]]:
-        calls: list[Call[Any]] = []
+    def _calls(self, items: Iterable[Any]) -> Iterator[BoundTask[Any]]:
         for index, item in enumerate(items):
-            if is_call(item):
+            if is_bound_task(item):
                 if item.task._registration is not self._registration:
                     raise InvalidCall(
                         f"item {index} is a call of {item.task.name!r}, not of {self.name!r}; "
                         "app.enqueue_many(…) takes calls of several tasks",
                         task=self.name,
                     )
-                calls.append(item)
+                yield item
             elif is_tuple(item):
-                calls.append(Call(self, item, {}))
+                yield BoundTask(self, item, {})
             elif is_mapping(item):
-                calls.append(Call(self, (), dict(item)))
+                yield BoundTask(self, (), dict(item))
             else:
                 raise InvalidCall(
                     f"item {index} for task {self.name!r} is {item!r}; give the arguments of each "
                     "call as a tuple such as (1,), a dict, or task.bind(…)",
                     task=self.name,
                 )
-        return calls
 
-    def _call(self, core: Core, verb: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
+    def _verb(self, name: str) -> tuple[str, str]:
+        """A blocking verb and its twin, as messages name them."""
         short = self.name.rpartition(".")[2]
-        return core.call(verb, f"{short}.{name}", f"{short}.a{name}")
+        return f"{short}.{name}", f"{short}.a{name}"
 
     def _home(self) -> Core:
         core = self._registration.core
@@ -240,6 +311,37 @@ class AsyncTask(Task[P, R_co]):
         return coroutine
 
 
+class PlainWorkerTask(Task[P, R_co], Generic[W, P, R_co]):
+    """A task of a plain function that is given a worker."""
+
+    def __call__(self, worker: W, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function with a worker, here and now."""
+        result: R_co = self.fn(worker, *args, **kwargs)
+        return result
+
+
+class AsyncWorkerTask(Task[P, R_co], Generic[W, P, R_co]):
+    """A task of an ``async def`` function that is given a worker."""
+
+    def __call__(
+        self, worker: W, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R_co]:
+        """Call the function with a worker: a coroutine to be awaited here and now."""
+        coroutine: Coroutine[Any, Any, R_co] = self.fn(worker, *args, **kwargs)
+        return coroutine
+
+
+class WorkerDecorator(Protocol[W]):
+    """What ``@task(worker=…)`` gives: jobs have all parameters but the first."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a coroutine is a result, too
+        self, fn: Callable[Concatenate[W, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncWorkerTask[W, P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[W, P], R], /) -> PlainWorkerTask[W, P, R]: ...
+
+
 class Decorator(Protocol):
     """What ``@task(…)`` with options gives."""
 
@@ -266,22 +368,62 @@ def declare(fn: Callable[..., Any], options: Mapping[str, Any], core: Core | Non
     if is_task(fn):
         raise UsageError(f"{fn.name!r} is a task already; task.options(…) gives a copy of it")
     given = dict(options)
-    registration = Registration(fn, task_name(fn, given.get("name")))
+    visits = given.get("worker") is not None
+    registration = Registration(fn, task_name(fn, given.get("name"), visits=visits), visits=visits)
     base = TaskOptions(mode="asyncio" if registration.is_async else "thread")
     fields = read_options(registration.facts, given, base, call=False)
+    if visits:
+        _check_injected(registration, fields["worker"])
     registration.shape = Shape.of(
         fn, skip=registration.hidden, name=registration.name, pickle=fields.get("pickle", False)
     )
     declared = msgspec.structs.replace(base, **fields)
-    made: Task[..., Any]
-    if registration.is_async:
-        made = AsyncTask[..., Any](registration, declared)
-    else:
-        made = PlainTask[..., Any](registration, declared)
+    kind: Any = AsyncTask if registration.is_async else PlainTask
+    if visits:
+        kind = AsyncWorkerTask if registration.is_async else PlainWorkerTask
+    made: Task[..., Any] = kind(registration, declared)
     registration.declared = made
     if core is not None:
         made.join(core)
     return made
+
+
+def _check_injected(registration: Registration, worker: WorkerBuilder[Any]) -> None:
+    mode = worker.pool_options.mode
+    if registration.injected and mode in ("process", "ray"):
+        name = registration.injected[0][0]
+        raise InvalidOption(
+            f"task {registration.name!r}: parameter {name!r} is injected where the foreman is, and "
+            f"its worker lives elsewhere (mode={mode!r}); let the worker hold what it needs",
+            option="worker",
+            value=worker,
+        )
+
+
+def transplanted(
+    task: Task[..., Any], core: Core, options: Mapping[str, Any], worker: WorkerBuilder[Any]
+) -> Task[..., Any]:
+    """A task with a worker as one of another app, with workers and some options of that one."""
+    registration = copy.copy(task._registration)
+    registration.core = None
+    fields = read_options(registration.facts, options, task.options, call=True)
+    declared = _replaced(task.options, {**fields, "worker": worker})
+    registration.declared = made = type(task)(registration, declared)
+    made.join(core)
+    return made
+
+
+def _worker_parameter(fn: Callable[..., Any], name: str) -> str:
+    """The parameter that is given the worker: the first one."""
+    first = next(iter(signature(fn).parameters.values()), None)
+    if first is None or first.kind not in _BY_POSITION or first.default is not first.empty:
+        raise InvalidOption(
+            f"task {name!r} is given a worker as its first argument, so it needs a first parameter "
+            "without a default: def scrape(browser: Browser, …)",
+            option="worker",
+            value=fn,
+        )
+    return first.name
 
 
 def _replaced(options: Options[Any], fields: Mapping[str, Any]) -> TaskOptions:
@@ -295,6 +437,10 @@ def task(  # type: ignore[overload-overlap]  # a coroutine is a result, too
 ) -> AsyncTask[P, R]: ...
 @overload
 def task(fn: Callable[P, R], /) -> PlainTask[P, R]: ...
+@overload
+def task(
+    *, worker: type[W] | WorkerBuilder[W], **options: Unpack[DeclareOptions]
+) -> WorkerDecorator[W]: ...
 @overload
 def task(**options: Unpack[DeclareOptions]) -> Decorator: ...
 def task(fn: Any = None, /, **options: Any) -> Any:

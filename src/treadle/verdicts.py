@@ -28,7 +28,8 @@ class Again(_Verdict, frozen=True):
 
     # Seconds from the moment the store settles it.
     delay: float = 0.0
-    # Whether ``tries`` goes up. False for a pause that is not the job's fault.
+    # Whether ``tries`` goes up. False for a pause that is not the job's fault. After a crash
+    # (``Cause.CRASHED``) ``crashes`` goes up instead.
     counts: bool = True
     # Why this attempt ended.
     cause: Cause = Cause.ERROR

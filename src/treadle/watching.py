@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.durations import Duration, seconds
-from treadle.errors import WaitTimeout
+from treadle.errors import JobNotFound, WaitTimeout
+from treadle.logs import get_logger
 from treadle.ports import Page, Query
 from treadle.records import FINAL
 
 if TYPE_CHECKING:
     from treadle.core import Core
+    from treadle.spool import Spool
 
-__all__ = ["find_one", "until_final"]
+__all__ = ["find_one", "not_found", "until_final"]
 
+_log = get_logger("treadle.spool")
 _AT_ONCE = 30.0  # seconds that one question to the store may wait
+_LOOK_EVERY = 0.25  # seconds after which a spool is asked again; another process may forward
 
 
 async def find_one(core: Core, job_id: str, *, wait: float = 0.0, version: int = -1) -> Page:
@@ -28,19 +32,69 @@ async def until_final(core: Core, job_id: str, timeout: Duration | None) -> Page
 
     Raises:
         WaitTimeout: it has not ended in time.
+        JobNotFound: it waited in the spool, and the store has refused it.
     """
     limit = None if timeout is None else seconds(timeout, "timeout")
-    began = core.clock.monotonic()
-    page = await find_one(core, job_id)
-    while page.records and page.records[0].state not in FINAL:
-        wait = _AT_ONCE
-        if limit is not None:
-            wait = min(wait, began + limit - core.clock.monotonic())
-            if wait <= 0:
+    until = None if limit is None else core.clock.monotonic() + limit
+    if core.store.spool is not None:
+        await _forwarded(core, core.store.spool, job_id, until)
+    left = _AT_ONCE
+    while True:
+        if until is not None:
+            left = max(0.0, until - core.clock.monotonic())
+        backend = await core.ready()
+        query = Query(ids=(job_id,), wait=min(_AT_ONCE, left), ended=True)
+        page = await backend.find(query)
+        if not page.records or page.records[0].state in FINAL:
+            return page
+        if left <= 0:
+            raise WaitTimeout(
+                f"job {job_id} is {page.records[0].state.value} after {limit:g} s; it goes "
+                "on, only the waiting has ended",
+                job_id=job_id,
+            )
+
+
+async def _forwarded(core: Core, spool: Spool, job_id: str, until: float | None) -> None:
+    """Return when a job does not wait in the spool any more.
+
+    Raises:
+        WaitTimeout: it still does.
+        JobNotFound: the store has refused it.
+    """
+    warned = False
+    while (entry := spool.find(job_id)) is not None:
+        if entry.reason:
+            raise not_found(core, job_id)
+        if not warned:
+            warned = True
+            _log.warning("spool.awaited", job=job_id, path=spool.file.path)
+        pause = _LOOK_EVERY
+        if until is not None:
+            pause = min(pause, until - core.clock.monotonic())
+            if pause <= 0:
                 raise WaitTimeout(
-                    f"job {job_id} is {page.records[0].state.value} after {limit:g} s; it goes "
-                    "on, only the waiting has ended",
+                    f"job {job_id} waits in the spool {spool.file.path!r} until its store is back; "
+                    "it stays there, only the waiting has ended",
                     job_id=job_id,
                 )
-        page = await find_one(core, job_id, wait=wait, version=page.records[0].version)
-    return page
+        await core.clock.sleep(pause)
+
+
+def not_found(core: Core, job_id: str) -> JobNotFound:
+    """The error for a job of which the store has nothing."""
+    spool = core.store.spool
+    entry = None if spool is None else spool.find(job_id)
+    if spool is None or entry is None:
+        text = f"there is no job {job_id}, or it is no longer kept (see keep= and result_ttl=)"
+    elif entry.reason:
+        text = (
+            f"the store has refused job {job_id}, which is kept in the spool "
+            f"{spool.file.path!r}: {entry.reason}"
+        )
+    else:
+        text = (
+            f"job {job_id} waits in the spool {spool.file.path!r} and is forwarded when its "
+            "store is back; until then the store knows nothing of it"
+        )
+    return JobNotFound(text, job_id=job_id)
