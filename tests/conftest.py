@@ -6,10 +6,20 @@ import inspect
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.backends.postgres_support import postgres_namespace
+from tests.servers import postgres_url, rabbitmq_url, redis_url
 from treadle.testing.leaks import leaked_tasks, no_leaks
 
-leaks = no_leaks()
+__all__ = ["leaks", "postgres_namespace", "postgres_url", "rabbitmq_url", "redis_url"]
+
+# Longer than a user would wait: what ends in its own time may have to wait for a busy machine.
+leaks = no_leaks(patience=30.0)
+
+# A busy machine is no bug.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

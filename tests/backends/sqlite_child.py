@@ -12,6 +12,7 @@ import sys
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, session
 from treadle.backends.sqlite import SqliteBackend, connect
+from treadle.backends.sqlite.tx import Tx
 from treadle.events import Event
 from treadle.ports import Claim
 from treadle.records import SessionInfo, Settled
@@ -80,6 +81,22 @@ async def hold(backend: SqliteBackend) -> None:
         go()
 
 
+async def freeze(backend: SqliteBackend) -> None:
+    """Stop, as by a debugger, in the middle of a transaction; end it when continued."""
+    import signal
+    import threading
+
+    def stop(tx: Tx) -> None:
+        tx.run("save_turn", "frozen", "frozen")
+        say("stopping")
+        # To this very thread: it must not get any further.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+    go()
+    await backend._store.write(stop)
+    say("continued")
+
+
 def fork(url: str) -> None:
     """Use a backend before a fork, in the child, and after it."""
     backend = connect(url)
@@ -133,6 +150,7 @@ VERBS = {
     "wait": wait,
     "publish": publish,
     "hold": hold,
+    "freeze": freeze,
 }
 
 if __name__ == "__main__":

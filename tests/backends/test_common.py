@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from treadle.backends.common.changes import TABLE, Outcome
 from treadle.backends.common.lapses import ATTEMPTS_KEPT, Lapse, Lost, lapse, remember
-from treadle.backends.common.names import Matcher, ancestors, check_queue, covered, covers
 from treadle.backends.common.pushing import conflict, dependency_failed, repeated
 from treadle.backends.common.turns import rotated, take_turns
 from treadle.backends.common.url import Url
+from treadle.backends.common.waiting import Room, Rooms, Sleeper
+from treadle.changes import TABLE, Outcome
 from treadle.errors import InvalidOption
+from treadle.queuenames import Matcher, ancestors, check_queue, covered, covers
 from treadle.records import (
     Attempt,
     Cause,
@@ -204,3 +205,30 @@ def test_a_url_that_cannot_be_read_is_not_repeated():
     with pytest.raises(InvalidOption) as refused:
         Url("redis://user:secret@host:port/")
     assert "secret" not in str(refused.value)
+
+
+# ------------------------------------------------------------ room
+
+
+async def test_a_place_that_somebody_was_told_of_and_did_not_look_at_is_for_the_next():
+    rooms: Rooms[Sleeper] = Rooms()
+    first, second = (Sleeper(room=Room("mail", 1)) for _ in range(2))
+    rooms.add(first)
+    rooms.add(second)
+    assert rooms.freed("mail", 1) == [first]
+    # Told in the middle of a look: it stands in line again when it looks the next time.
+    rooms.add(first)
+    assert rooms.give_up(first) == [second]
+    assert rooms.lines == {}
+
+
+async def test_who_has_looked_in_vain_leaves_nothing_to_the_next():
+    rooms: Rooms[Sleeper] = Rooms()
+    first, second = (Sleeper(room=Room("mail", 1)) for _ in range(2))
+    rooms.add(first)
+    rooms.add(second)
+    rooms.freed("mail", 1)
+    first.seen = first.told
+    rooms.add(first)
+    assert rooms.give_up(first) == []
+    assert rooms.everybody() == [second]

@@ -87,7 +87,7 @@ def test_namespaces_have_tables_of_their_own() -> None:
 
 def test_rows_are_made_of_a_few_sizes() -> None:
     """So that the texts stay in the cache of prepared statements."""
-    assert SQL.sizes(100) == [64, 32, 4]
-    assert SQL.sizes(1) == [1]
-    assert sum(SQL.sizes(1000)) == 1000
+    assert statements.sizes(100) == (64, 32, 4)
+    assert statements.sizes(1) == (1,)
+    assert sum(statements.sizes(1000)) == 1000
     assert SQL.rows("insert_body", 3).count("(?, ?)") == 3

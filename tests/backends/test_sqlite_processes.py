@@ -19,6 +19,7 @@ from treadle.errors import BackendStalled
 from treadle.ports import Query
 from treadle.records import JobState, Keep, PushStatus, Settled
 from treadle.testing import ManualClock
+from treadle.testing.clock import eventually
 
 ROOT = Path(__file__).parents[2]
 FOR_EVER = Keep(succeeded=None)
@@ -184,6 +185,20 @@ async def test_an_end_wakes_who_waits_for_the_job(tmp_path: Path) -> None:
         await other.end()
 
 
+async def test_an_end_makes_room_for_another_process(tmp_path: Path) -> None:
+    """Also the end of a job in a subqueue."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as backend, ready("end", url(path), "mail.acme") as other:
+        await backend.push(jobs(1, queue="mail.acme"))
+        waiting = asyncio.create_task(backend.wait_for_room("mail", 1, 60.0))
+        await _sees(path, ".room")
+        began = SystemClock().monotonic()
+        other.go()
+        await waiting
+        assert SystemClock().monotonic() - began < SOON
+        await other.end()
+
+
 async def test_events_reach_other_processes(tmp_path: Path) -> None:
     """Those that listen."""
     path = tmp_path / "jobs.db"
@@ -207,7 +222,8 @@ async def test_what_a_dead_process_left_is_cleared_away(tmp_path: Path) -> None:
             await waiting.process.wait()
         assert _names(path, ".sock") != []
         await backend.push([job(queue="mail")])
-        assert _names(path, ".sock") == []
+        # Others are told after the answer.
+        await eventually(lambda: _names(path, ".sock") == [])
 
 
 async def test_a_stalled_process_is_named(tmp_path: Path) -> None:
@@ -266,6 +282,4 @@ def _names(path: Path, suffix: str) -> list[str]:
 
 async def _sees(path: Path, suffix: str) -> None:
     """Return when another process listens."""
-    from treadle.testing.clock import eventually
-
     await eventually(lambda: bool(_names(path, suffix)))

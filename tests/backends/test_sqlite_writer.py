@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import pytest
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, opened, session
 from treadle.backends.sqlite import SqliteBackend, journal
 from treadle.backends.sqlite.tx import Tx
 from treadle.errors import LeaseLost, NotOpen
-from treadle.ports import Claim, Query, Settlement
+from treadle.ports import Claim, Query, QueueRule, Settlement, Write
 from treadle.records import JobState, PushStatus, Session, SessionInfo, Settled
 from treadle.testing.clock import eventually
 from treadle.verdicts import Done
@@ -179,6 +180,20 @@ async def test_only_what_must_last_is_brought_to_the_disk(
         assert seen == [True, False, False, True]
 
 
+async def test_a_group_is_as_durable_as_what_must_last_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push is not brought to the disk later because a heartbeat came with it."""
+    async with opened(tmp_path / "jobs.db") as backend:
+        who = await session(backend)
+        seen = transactions(backend, monkeypatch)
+        heartbeat, pushed = await together(
+            backend, lambda: backend.extend(who, [], 30.0), lambda: backend.push([job()])
+        )
+        assert (heartbeat, pushed[0].status) == ([], PushStatus.CREATED)
+        assert seen[1:] == [True]
+
+
 async def test_a_claim_of_what_may_run_once_only_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +222,32 @@ async def test_the_log_is_written_back(tmp_path: Path, monkeypatch: pytest.Monke
         assert largest < 500_000
         assert len((await backend.find(Query(limit=1000))).records) == 600
     assert not log.exists()
+
+
+async def test_closing_waits_for_its_turn(tmp_path: Path) -> None:
+    """The log is written back at the end too, and not while another writes."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as other, opened(path) as backend:
+        await backend.push(jobs(1))
+        gate = backend._store.writer._gate
+        assert gate is not None
+        async with Barrier(other):
+            closing = asyncio.create_task(asyncio.to_thread(backend.close))
+            await eventually(lambda: gate.waited() > 0)
+            assert not closing.done()
+        await closing
+        assert len((await other.find(Query())).records) == 1
+
+
+async def test_what_another_process_changes_is_seen(tmp_path: Path) -> None:
+    """What is remembered from one transaction to the next holds until somebody else has written."""
+    async with opened(tmp_path / "jobs.db") as mine, opened(tmp_path / "jobs.db") as other:
+        who = await session(mine)
+        await mine.push(jobs(2))
+        assert len(await claim(mine, who, 1, limit=1)) == 1
+        rule = msgspec.msgpack.encode(QueueRule(paused=True))
+        assert await other.write([Write(key="queue:default", value=rule)])
+        assert await claim(mine, who, 2) == ()
 
 
 async def test_a_closed_backend_says_so(tmp_path: Path) -> None:

@@ -1,19 +1,25 @@
-"""What holds in the memory store after every step."""
+"""What the memory store counts and what is there agree."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+from treadle.backends.memory.client import MemoryBackend
 from treadle.backends.memory.find import find
 from treadle.backends.memory.store import Store
-from treadle.ports import Query
+from treadle.ports import Backend, Query
 from treadle.records import FINAL, JobState
 
 OPEN = [state for state in JobState if state not in FINAL]
 
 
-def check(store: Store) -> None:
+async def check(backend: Backend) -> None:
     """What the store counts and what is there agree."""
+    assert isinstance(backend, MemoryBackend)
+    check_store(backend._shared)
+
+
+def check_store(store: Store) -> None:
     assert sum(len(index) for queue in store.queues.values() for index in queue.by.values()) == len(
         store.jobs
     )

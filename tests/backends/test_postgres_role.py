@@ -1,0 +1,61 @@
+"""A role that owns nothing, with what ``treadle db sql`` grants: what it has, and has not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import asyncpg
+import pytest
+
+from tests.backends.postgres_role import its_namespace, its_url, namespace, role, run
+from tests.backends.postgres_support import drop
+from tests.servers import postgres_url
+from treadle import Treadle, backends
+from treadle.backends.postgres.statements import prefix_of
+from treadle.errors import BackendReadOnly
+
+__all__ = ["its_namespace", "its_url", "namespace", "postgres_url", "role"]
+
+
+def test_it_owns_nothing_and_finds_nothing_missing(
+    postgres_url: str, its_url: str, role: str, namespace: str
+) -> None:
+    owned = run(
+        postgres_url,
+        f"SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner "
+        f"WHERE r.rolname = '{role}'",
+    )
+    assert owned == [0]
+    tables = backends.tables(its_url, namespace=namespace)
+    assert list(asyncio.run(tables.verify())) == []
+    meta = prefix_of(namespace) + "_meta"
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        run(its_url.partition("?")[0], f"UPDATE {meta} SET value = 0")
+
+
+def test_what_it_may_not_do_is_said(postgres_url: str, its_url: str) -> None:
+    elsewhere = f"other{os.getpid()}"
+    asyncio.run(backends.tables(postgres_url, namespace=elsewhere).install())
+    try:
+        wrong = asyncio.run(backends.tables(its_url, namespace=elsewhere).verify())
+        assert f"this user may not SELECT on {elsewhere}_meta" in wrong
+        assert f"this user may not INSERT on {elsewhere}_job" in wrong
+        with pytest.raises(BackendReadOnly, match="permission denied"):
+            asyncio.run(backends.tables(its_url, namespace=elsewhere).install())
+    finally:
+        drop(postgres_url, elsewhere)
+
+
+async def test_an_app_of_it_runs_jobs(its_url: str, namespace: str) -> None:
+    app = Treadle(its_url, namespace=namespace)
+
+    @app.task(name="add", key="k", unique=True, retry=1)
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    async with app:
+        jobs = [await add.aenqueue(n, 1) for n in range(3)]
+        async with app.foreman(burst=True) as foreman:
+            await foreman.join()
+        assert [await job.aresult() for job in jobs] == [1, 2, 3]

@@ -1,0 +1,149 @@
+"""What becomes of jobs when the server freezes, raises an alarm or closes a channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+import aiormq
+import pytest
+
+from tests.servers import own
+from treadle.backends.rabbitmq import RabbitBackend, connect
+from treadle.clock import SystemClock
+from treadle.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
+from treadle.ids import SystemIds
+from treadle.records import Renewal, Settled
+from treadle.testing.contract.driver import Driver
+from treadle.testing.servers import RabbitServer
+from treadle.verdicts import Done
+
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(700)]
+
+
+_OLD_ENOUGH = 15.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RabbitServer]:
+    server = RabbitServer()
+    # Erlang takes its time on a busy machine.
+    server.start_seconds = 300.0
+    try:
+        own(server.start)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+async def store(server: RabbitServer) -> AsyncIterator[Driver]:
+    ids = SystemIds()
+    backend = connect(f"{server.url}?patience=4&heartbeat=5", ids=ids, namespace=f"t-{ids.new()}")
+    await backend.open()
+    yield Driver(backend, SystemClock(), ids)  # type: ignore[arg-type]
+    await backend.aclose()
+    backend.close()
+
+
+async def eventually(store: Driver) -> list[str]:
+    """What can be claimed once the server is reached again."""
+    async with asyncio.timeout(90):
+        while True:
+            try:
+                if claimed := await store.claimed(10, who="again"):
+                    return claimed
+            except BackendError:
+                await SystemClock().sleep(0.2)
+
+
+# The server that is started again is a new child of this process.
+@pytest.mark.leaves("children", "files")
+async def test_a_server_that_is_killed_loses_nothing_that_it_has_confirmed(
+    server: RabbitServer, store: Driver
+) -> None:
+    running = await store.run()
+    waiting = await store.add_many(20, queue="later")
+    # A queue that is younger than some seconds does not come back from a kill, with any client.
+    await SystemClock().sleep(_OLD_ENOUGH)
+    waiting += await store.add_many(5, queue="later")
+    server.kill()
+    with pytest.raises(BackendUnavailable):
+        await store.push(store.job())
+    assert await store.extend(running) == [Renewal.LOST]
+    await asyncio.to_thread(server.start)
+    found: set[str] = set()
+    while len(found) < 26:
+        found |= set(await eventually(store))
+    assert found == {running.spec.id, *waiting}
+    # Somebody else may have it by now, so the late verdict changes nothing.
+    assert await store.settle(running, Done()) is Settled.LOST
+
+
+async def test_a_frozen_server_is_not_waited_for(server: RabbitServer, store: Driver) -> None:
+    await store.add()
+    server.freeze()
+    clock = SystemClock()
+    began = clock.monotonic()
+    try:
+        with pytest.raises(BackendUnavailable):
+            await store.push(store.job())
+        assert clock.monotonic() - began < 30
+        with pytest.raises(OutcomeUnknown):
+            await store.push(store.job(at_most_once=True))
+    finally:
+        server.thaw()
+    assert await eventually(store)
+
+
+async def refused(store: Driver) -> None:
+    """Push until the server has said why it does not answer."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(BackendUnavailable):
+                await store.push(store.job(task="refused"))
+
+
+async def test_an_alarm_refuses_new_jobs_and_lets_old_ones_end(
+    server: RabbitServer, store: Driver
+) -> None:
+    lease = await store.run()
+    await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "0.0000001")
+    try:
+        with pytest.raises(BackendFull, match="alarm"):
+            await refused(store)
+        assert await store.extend(lease) == [Renewal.HELD]
+        assert await store.settle(lease, Done()) is Settled.OK
+    finally:
+        await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "absolute", "1GB")
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await store.add(task="taken")
+                break
+            except BackendError:
+                await SystemClock().sleep(0.2)
+
+
+async def test_a_channel_that_the_server_closes_loses_its_leases(store: Driver) -> None:
+    lease = await store.run()
+    backend = store.backend
+    assert isinstance(backend, RabbitBackend)
+    desk = backend._client.desks.find(lease.token.nonce)
+    assert desk is not None
+
+    async def offend() -> None:
+        """Acknowledge what was never delivered."""
+        assert desk is not None
+        channel: aiormq.abc.AbstractChannel | None = desk.channel
+        assert channel is not None
+        await channel.basic_ack(999_999)
+        async with asyncio.timeout(20):
+            while not channel.is_closed:
+                await SystemClock().sleep(0.05)
+
+    await backend._on_thread(offend())
+    assert await store.extend(lease) == [Renewal.LOST]
+    assert await store.settle(lease, Done()) is Settled.LOST
+    assert await eventually(store) == [lease.spec.id]
