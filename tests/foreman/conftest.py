@@ -1,4 +1,4 @@
-"""An app on each backend that needs no server."""
+"""An app on each backend."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from typing import Any
 
 import pytest
 
+from tests.clusters import cluster, skip_without_ray
 from tests.foreman.kit import Manual
+from tests.places import place
 from treadle import Treadle, backends
 from treadle.testing import ManualClock
 
+__all__ = ["cluster"]
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where there is no Ray, its tests say so."""
+    skip_without_ray(items)
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
 async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Treadle]:
     """A fresh app."""
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db"
-    async with Treadle(url) as app:
-        yield app
+    with place(request, tmp_path) as url:
+        async with Treadle(url) as app:
+            yield app
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """A backend over the one in memory whose verbs fail when they are told to.
 
 ``away[verb]`` says how: ``refused`` before the store has heard of it, ``unheard`` after it has
-done it, when the reply is lost; or an error to raise.
+done it, when the reply is lost; ``silent`` when it never answers; or an error to raise.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from treadle import backends
 from treadle.errors import BackendUnavailable
 
-VERBS = ("claim", "extend", "settle", "push", "wait", "close_session")
+VERBS = ("claim", "extend", "settle", "push", "wait", "open_session", "close_session")
 
 
 class FlakyBackend:
@@ -40,6 +41,8 @@ class FlakyBackend:
                 self.asked.append((name, args[0] if args else None))
             if isinstance(how, Exception):
                 raise how
+            if how == "silent":
+                await asyncio.Event().wait()
             if how == "refused":
                 raise BackendUnavailable(f"{name}: nobody there")
             answer = await verb(*args, **kwargs)

@@ -47,8 +47,8 @@ async def steal(app: Treadle, foreman: Foreman, job_id: str) -> tuple[Session, L
     backend = await app.core.ready()
     record = await record_of(app, job_id)
     assert record.state is JobState.RUNNING
-    token = Token(job_id, record.fence, foreman._session.nonce)
-    await backend.extend(foreman._session, [Held(token=token)], 0.0)
+    token = Token(job_id, record.fence, foreman._presence.session.nonce)
+    await backend.extend(foreman._presence.session, [Held(token=token)], 0.0)
     thief = await backend.open_session(SessionInfo(name="thief"))
     claimed = await backend.claim(Claim(session=thief, request=1, limit=1))
     assert [lease.token.job_id for lease in claimed.leases] == [job_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from treadle.foreman.serve import serve
 from treadle.foreman.status import QUIT
 from treadle.ports import Claim, Held
 from treadle.records import NewJob, SessionInfo, Token
-from treadle.testing import eventually
+from treadle.testing import ManualClock, eventually
 
 
 @pytest.fixture
@@ -227,6 +228,28 @@ async def test_a_busy_foreman_drains_to_take_a_suspect(manual: Manual) -> None:
     await backend.close_session(dead)
 
 
+async def test_suspects_follow_each_other_without_a_pause(tmp_path: Path) -> None:
+    """In a file, where nobody is told of a suspect that a claim has passed over."""
+    clock, alone = ManualClock(), list[int]()
+    async with Treadle(f"sqlite:///{tmp_path}/jobs.db", clock=clock) as app:
+
+        @app.task(name="suspect")
+        async def suspect() -> None:
+            alone.append(foreman.stats["running"])
+
+        backend = await app.core.ready()
+        await suspect.aenqueue_many([()] * 4)
+        dead = await backend.open_session(SessionInfo(name="dead"))
+        leases = (await backend.claim(Claim(session=dead, request=1, limit=4))).leases
+        await backend.extend(dead, [Held(token=lease.token) for lease in leases], 0.0)
+        began = clock.now()
+        async with app.foreman(concurrency=2, lease=3600) as foreman:
+            await eventually(lambda: len(alone) == 4)
+            assert alone == [1] * 4
+            assert clock.now() == began
+        await backend.close_session(dead)
+
+
 async def test_nothing_is_claimed_beside_a_suspect(manual: Manual) -> None:
     app, clock = manual
     release, started = asyncio.Event(), asyncio.Event()
@@ -257,6 +280,25 @@ async def test_nothing_is_claimed_beside_a_suspect(manual: Manual) -> None:
         await clock.aadvance(1)
         assert (await other.arecord()).state is JobState.SUCCEEDED
     await backend.close_session(thief)
+
+
+async def test_a_verdict_under_way_is_held(flaky: Manual) -> None:
+    """The store still knows of the lease: a suspect would not be alone."""
+    app, clock, backend = flaky.app, flaky.clock, flaky.backend
+
+    @app.task(name="work")
+    async def work() -> None: ...
+
+    backend.fail("settle", "refused")
+    await work.aenqueue()
+    async with app.foreman(concurrency=2, lease=3600) as foreman:
+        await eventually(lambda: backend.calls["settle"] > 0)
+        before = backend.calls["claim"]
+        await advance_until(clock, lambda: backend.calls["claim"] > before)
+        asks: list[Claim] = [ask for verb, ask in backend.asked if verb == "claim"]
+        backend.mend("settle")
+        await advance_until(clock, lambda: foreman.stats["job.succeeded"] == 1)
+    assert asks[-1].holding == 1
 
 
 # -- the breaker -------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import pytest
 
 from tests.foreman.kit import listen, names
 from treadle import CONTEXT, Context, Depends, JobFailed, Retry, Skip, Treadle, backoff
+from treadle.events import Event
+from treadle.testing.clock import eventually
 
 AT_ONCE = backoff.fixed(0, jitter=False)
 
@@ -25,20 +27,26 @@ async def test_events_come_in_order_with_what_there_is_to_say(app: Treadle) -> N
             raise ValueError(f"attempt {ctx.attempt}")
 
     async with app.foreman(name="me") as foreman:
+        # Who waits for a result may have it before the foreman is told that it was stored.
         job = await work.aenqueue("again")
         await job.aresult(timeout=10)
+        await eventually(lambda: names(heard)[-1] == "job.succeeded")
         with pytest.raises(JobFailed):
             await (await work.aenqueue("fail")).aresult(timeout=10)
+        await eventually(lambda: names(heard)[-1] == "job.failed")
         await (await work.aenqueue("skip")).aresult(timeout=10)
         assert foreman.stats["job.retrying"] == 2
+    # The one who enqueues and the foreman do not wait for each other.
+    assert names(heard).count("job.enqueued") == 3
+    heard = [event for event in heard if event.name != "job.enqueued"]
     assert names(heard) == [
         "foreman.started",
-        "job.enqueued", "job.started", "job.retrying", "job.started", "job.succeeded",
-        "job.enqueued", "job.started", "job.retrying", "job.started", "job.failed",
-        "job.enqueued", "job.started", "job.succeeded",
+        "job.started", "job.retrying", "job.started", "job.succeeded",
+        "job.started", "job.retrying", "job.started", "job.failed",
+        "job.started", "job.succeeded",
         "foreman.stopping", "foreman.stopped",
     ]  # fmt: skip
-    started, retrying, _, succeeded = heard[2:6]
+    started, retrying, _, succeeded = heard[1:5]
     assert (started.job_id, started.task, started.queue, started.attempt) == (
         job.id, "work", "mail", 1,
     )  # fmt: skip
@@ -46,11 +54,27 @@ async def test_events_come_in_order_with_what_there_is_to_say(app: Treadle) -> N
     assert (retrying.data["cause"], retrying.data["delay"]) == ("error", 0.0)
     assert succeeded.attempt == 2
     assert succeeded.data["seconds"] >= 0
-    failed, skipped = heard[10], heard[13]
+    failed, skipped = heard[8], heard[10]
     assert (failed.data["cause"], failed.data["error"]) == ("error", "ValueError: attempt 2")
     assert skipped.data["skipped"] == "nothing to do"
     assert heard[0].data["foreman"] == "me"
     assert heard[-2].data["reason"] == "asked"
+
+
+async def test_what_a_store_says_of_itself_is_told(app: Treadle) -> None:
+    heard = listen(app, "backend.*")
+    async with app.foreman():
+        backend = await app.core.ready()
+        event = Event(name="backend.lost_data", at=1.0, data={"reason": "emptied"})
+        # Until it is heard: a subscription may take a moment to stand.
+        for _ in range(100):
+            await backend.publish([event])
+            try:
+                await eventually(lambda: bool(heard), patience=0.1)
+                break
+            except AssertionError:
+                continue
+    assert heard[0].data["reason"] == "emptied"
 
 
 async def test_failures_and_retries_are_logged_without_observers(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.foreman.kit import Manual, advance_until, listen, record_of
-from treadle import JobState, Retry, Treadle, backoff
+from treadle import CONTEXT, Context, JobState, Retry, Treadle, backoff
 from treadle.clock import SystemClock
 from treadle.errors import LeaseLost
 from treadle.foreman.heartbeat import Heartbeat
@@ -90,6 +90,61 @@ def test_the_watchdog_of_a_loop_that_is_gone_is_quiet() -> None:
     assert said == [(6.0, "")]
 
 
+async def test_a_foreman_that_holds_nothing_stays_present(flaky: Manual) -> None:
+    """Its renewals have nothing in them, and are made all the same."""
+    async with flaky.app.foreman(lease=30):
+        await advance_until(flaky.clock, lambda: flaky.backend.calls["extend"] >= 2)
+
+
+async def test_a_renewal_reports_the_start(flaky: Manual) -> None:
+    """From then on the job expires no more, and its death would be its own."""
+    release = asyncio.Event()
+
+    @flaky.app.task(name="slow")
+    async def slow() -> None:
+        await release.wait()
+
+    async with flaky.app.foreman(lease=30) as foreman:
+        job = await slow.options(expires=3600).aenqueue()
+        await eventually(lambda: foreman.stats["running"] == 1)
+        before = await job.arecord()
+        await advance_until(flaky.clock, lambda: flaky.backend.calls["extend"] >= 2)
+        after = await job.arecord()
+        release.set()
+    assert before.expires is not None
+    assert after.expires is None
+
+
+async def test_a_renewal_counts_from_when_it_was_sent(
+    flaky: Manual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from its answer: the store has counted since long before."""
+    clock, inner, release = flaky.clock, flaky.backend._inner, asyncio.Event()
+    extend, sent = inner.extend, list[float]()
+
+    async def slowly(*args: Any) -> Any:
+        answers = await extend(*args)
+        if not sent:
+            sent.append(clock.monotonic())
+            await clock.sleep(4.0)
+        return answers
+
+    @flaky.app.task(name="slow")
+    async def slow() -> None:
+        await release.wait()
+
+    await slow.aenqueue()
+    async with flaky.app.foreman(lease=30) as foreman:
+        await eventually(lambda: foreman.stats["running"] == 1)
+        monkeypatch.setattr(inner, "extend", slowly)
+        (running,) = foreman._attempts.running
+        before = running.held_until
+        await advance_until(clock, lambda: running.held_until != before)
+        renewed = running.held_until
+        release.set()
+    assert before < renewed <= sent[0] + 27.0
+
+
 async def test_renewals_that_fail_are_repeated_in_time(flaky: Manual) -> None:
     release = asyncio.Event()
 
@@ -115,6 +170,83 @@ async def test_renewals_that_fail_are_repeated_in_time(flaky: Manual) -> None:
     assert (await job.arecord()).fence == 1
 
 
+async def test_a_store_that_never_answers_holds_up_neither_the_deadline_nor_the_end(
+    flaky: Manual, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[float] = []
+
+    @flaky.app.task(name="slow")
+    async def slow() -> None:
+        if ended:
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(flaky.clock.monotonic())
+
+    async with flaky.app.foreman(lease=30) as foreman:
+        job = await slow.aenqueue()
+        await eventually(lambda: foreman.stats["running"] == 1)
+        claimed = flaky.clock.monotonic()
+        flaky.backend.fail("extend", "silent")
+        flaky.backend.fail("close_session", "silent")
+        # In small steps: a heartbeat that stands still knows nothing of the store.
+        await advance_until(flaky.clock, lambda: bool(ended), step=0.1)
+        assert ended[0] - claimed < 30
+        # What it was running is given back: it blames nobody, and goes on without waiting.
+        await eventually(lambda: foreman.stats["job.succeeded"] == 1)
+        assert foreman.stats["job.released"] == 1
+        assert foreman.stats["job.lost"] == 0
+        assert (await job.arecord()).crashes == 0
+        await foreman.stop()
+        stopped = asyncio.ensure_future(foreman.join())
+        asked = flaky.clock.monotonic()
+        await advance_until(flaky.clock, stopped.done)
+        assert flaky.clock.monotonic() - asked < 10
+    assert "session.not_closed" in caplog.text
+
+
+async def test_what_a_job_gives_that_was_cut_off_counts(flaky: Manual) -> None:
+    """Nobody else can have run it: the store still knows the lease."""
+    asked: list[int] = []
+
+    @flaky.app.task(name="stubborn")
+    async def stubborn() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            asked.append(1)
+        return "kept"
+
+    async with flaky.app.foreman(lease=30) as foreman:
+        job = await stubborn.aenqueue()
+        await eventually(lambda: foreman.stats["running"] == 1)
+        flaky.backend.fail("extend", "silent", times=1)
+        await advance_until(flaky.clock, lambda: bool(asked), step=0.1)
+        await eventually(lambda: foreman.stats["job.succeeded"] == 1)
+        assert await job.aresult() == "kept"
+        assert foreman.stats["job.lost"] == 0
+    assert (await job.arecord()).fence == 1
+
+
+async def test_a_renewal_of_a_short_lease_is_repeated_before_it_is_too_late(flaky: Manual) -> None:
+    release = asyncio.Event()
+
+    @flaky.app.task(name="slow")
+    async def slow() -> None:
+        await release.wait()
+
+    async with flaky.app.foreman(lease=2) as foreman:
+        job = await slow.aenqueue()
+        await eventually(lambda: foreman.stats["running"] == 1)
+        flaky.backend.fail("extend", "refused", times=1)
+        # In small steps: the thread of the heartbeat has to keep up with a lease that is short.
+        await advance_until(flaky.clock, lambda: flaky.backend.calls["extend"] >= 4, step=0.02)
+        release.set()
+        await job.aresult()
+        assert foreman.stats["job.lost"] == 0
+
+
 async def test_an_injected_fault_does_not_end_the_renewals(flaky: Manual) -> None:
     with active({"extend.after_reply": "raise#1", "extend.before_send": "drop#2"}):
         async with flaky.app.foreman(lease=30):
@@ -136,7 +268,7 @@ async def test_a_store_that_is_away_for_a_while_loses_nothing(flaky: Manual) -> 
     jobs = await work.aenqueue_many([(n,) for n in range(40)])
     async with flaky.app.foreman(concurrency=4, lease=30) as foreman:
         for verb in ("claim", "settle", "wait", "extend"):
-            for how in ("refused", "unheard", ConnectionResetError("gone")):
+            for how in ("refused", "unheard", ConnectionResetError("gone"), TimeoutError("late")):
                 backend.fail(verb, how, times=2)
                 await clock.aadvance(0.5)
         await advance_until(clock, lambda: foreman.stats["job.succeeded"] == 40)
@@ -179,6 +311,89 @@ async def test_what_was_claimed_in_an_answer_that_came_too_late_is_not_run(flaky
         await advance_until(clock, lambda: foreman.stats["job.succeeded"] == 1)
     assert (await job.arecord()).state is JobState.SUCCEEDED
     assert runs == [1]
+
+
+async def test_an_answer_that_took_longer_than_the_lease_starts_nothing(
+    flaky: Manual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process stood still between the claim and its answer."""
+    app, clock, inner = flaky.app, flaky.clock, flaky.backend._inner
+    claim, runs = inner.claim, list[float]()
+    slow = [6.0]
+
+    async def slowly(ask: Claim) -> Any:
+        answer = await claim(ask)
+        if answer.leases and slow:
+            await clock.sleep(slow.pop())
+        return answer
+
+    monkeypatch.setattr(inner, "claim", slowly)
+
+    @app.task(name="work")
+    async def work(ctx: Context = CONTEXT) -> None:
+        runs.append(ctx.fence)
+
+    await work.aenqueue()
+    async with app.foreman(lease=5) as foreman:
+        await advance_until(clock, lambda: foreman.stats["job.succeeded"] == 1)
+    assert runs == [2]
+
+
+@pytest.mark.parametrize("cancelled", [False, True], ids=["timed out", "cancelled"])
+async def test_a_job_that_cleans_up_keeps_its_lease_and_is_left_in_peace(
+    manual: Manual, cancelled: bool
+) -> None:
+    """It ends later than its lease would have, and is asked to once."""
+    app, clock = manual.app, manual.clock
+    asked: list[str] = []
+
+    @app.task(name="tidy", timeout=1e6 if cancelled else 1.0)
+    async def tidy() -> None:
+        try:
+            await clock.sleep(1e9)
+        except asyncio.CancelledError:
+            asked.append("to end")
+            await clock.sleep(6.0)
+            raise
+
+    job = await tidy.aenqueue()
+    async with app.foreman(lease=3.0) as foreman:
+        await advance_until(clock, lambda: foreman.stats["running"] == 1)
+        if cancelled:
+            await job.acancel()
+        await advance_until(clock, lambda: asked != [])
+        await advance_until(clock, lambda: foreman.stats["running"] == 0)
+        assert foreman.stats["job.lost"] == 0
+    record = await record_of(app, job.id)
+    assert asked == ["to end"]
+    assert (record.fence, record.crashes) == (1, 0)
+    assert record.state == (JobState.CANCELLED if cancelled else JobState.FAILED)
+
+
+async def test_a_lease_whose_claim_was_answered_late_is_renewed_at_once(
+    flaky: Manual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little is left of it when the job starts, less than until the next renewal."""
+    app, clock, inner = flaky.app, flaky.clock, flaky.backend._inner
+    claim = inner.claim
+
+    async def slowly(ask: Claim) -> Any:
+        answer = await claim(ask)
+        if answer.leases:
+            await clock.sleep(24.0)
+        return answer
+
+    monkeypatch.setattr(inner, "claim", slowly)
+
+    @app.task(name="work")
+    async def work() -> None:
+        await clock.sleep(20.0)
+
+    job = await work.aenqueue()
+    async with app.foreman(lease=30) as foreman:
+        await advance_until(clock, lambda: foreman.stats["job.succeeded"] == 1)
+        assert foreman.stats["job.lost"] == 0
+    assert (await record_of(app, job.id)).fence == 1
 
 
 async def test_a_foreman_that_cannot_claim_stops_at_once(flaky: Manual) -> None:
@@ -248,6 +463,8 @@ async def test_a_job_of_a_closed_loop_cannot_be_ended() -> None:
     ended: list[Exception] = []
 
     class Job:
+        ending: BaseException | None = None
+
         end = ended.append
 
     beat = Heartbeat.__new__(Heartbeat)

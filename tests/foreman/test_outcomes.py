@@ -247,8 +247,9 @@ async def test_follow_ups_exist_only_when_the_attempt_succeeds(app: Treadle) -> 
         if ctx.attempt == 1:
             raise ValueError
 
+    job = await parent.aenqueue()
     async with app.foreman(burst=True) as foreman:
-        await (await parent.aenqueue()).aresult(timeout=10)
+        await job.aresult(timeout=10)
         await foreman.join()
     assert done == [2]
 

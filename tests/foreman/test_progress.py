@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 from tests.foreman.kit import Manual, record_of, steal
@@ -119,7 +120,8 @@ async def test_a_word_said_at_the_last_moment_is_not_forgotten() -> None:
 
     clock = ManualClock()
     store: Any = Store()
-    notes = Notes(store, None, lambda *_: None, lease=30, clock=clock)  # type: ignore[arg-type]
+    present: Any = SimpleNamespace(session=None)
+    notes = Notes(store, present, _deaf, lease=30, clock=clock)
     notes._said = Late()
     first, second = _Spoken(), _Spoken()
     notes.put(first)  # type: ignore[arg-type]
@@ -140,3 +142,7 @@ class _Spoken:
     settled = False
     latest = None
     token = ("job", 1, 1)
+
+
+def _deaf(*_: object) -> None:
+    """Nobody wants to know the answers."""

@@ -81,6 +81,10 @@ class Bench:
             return Wait(delay=self._waits.pop(0), ticket=Ticket(id="T"))
         return Granted(permit=Permit(id="P", asks=asks, who="me"))
 
+    def turn(self, ticket: Ticket, seconds: float) -> None:
+        self.did("turn", f"{ticket.id} {seconds:g}")
+        self.clock.advance(min(seconds, 3600))
+
     def release(self, permit: Permit, unused: bool) -> None:
         self.did("release", "unused" if unused else "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.policies.kit import Dice
@@ -88,6 +88,7 @@ caps = st.floats(0.0, 1e6)
 attempts = st.one_of(st.integers(1, 100), st.just(10_000), st.just(2**62))
 
 
+@example(1.525747635809239, 524290.2045814482, 2.0, 0.0, 10_000, 1.0)
 @given(starts, caps, st.floats(1.0, 100.0), st.floats(0, 1), attempts, st.floats(0, 1))
 def test_every_delay_stays_within_its_bounds(
     start: float, cap: float, factor: float, jitter: float, attempt: int, luck: float

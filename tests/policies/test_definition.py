@@ -11,7 +11,7 @@ import pytest
 from treadle.errors import InvalidOption, UnknownOption
 from treadle.policies import (
     Breaker,
-    LimitSet,
+    Limits,
     Rate,
     Retry,
     Slots,
@@ -44,7 +44,7 @@ ALL = [
     (Rate(100, per="1m", by="tenant"), "Rate(count=100, per=60, by='tenant')"),
     (Rate(2, per=1, by=tenant_of), "Rate(count=2, per=1, by=tenant_of)"),
     (Slots(8, key="gpu", units=2), "Slots(slots=8, units=2, key='gpu')"),
-    (LimitSet(Slots(8), Rate(1, per=1)), "LimitSet(Slots(slots=8), Rate(count=1, per=1))"),
+    (Limits(Slots(8), Rate(1, per=1)), "Limits(Slots(slots=8), Rate(count=1, per=1))"),
     (fixed(3), "Fixed(pause=3)"),
     (linear("1s", 2, jitter=0.5), "Linear(start=1, step=2, jitter=0.5)"),
     (exponential(factor=3), "Exponential(factor=3)"),
@@ -123,7 +123,7 @@ def test_an_unknown_option_names_the_nearest(make: Any, says: str) -> None:
         (lambda: Rate(0, per=1), "count: 0 is not a number above 0"),
         (lambda: Rate(float("nan"), per=1), "count: nan is not a number above 0"),
         (lambda: Rate(1, per=0), "per: 0 is not above 0"),
-        (lambda: Rate(1, per=1, cost=0), "cost: 0 is not a number above 0"),
+        (lambda: Rate(1, per=1, cost=-1), "cost: -1 is not a number from 0"),
         (lambda: Rate(5, per=1, cost=6), "cost: 6.0 is not within the 5 units"),
         (lambda: Rate(5, per=1, burst=2, cost=3), "cost: 3.0 is not within the 2 units"),
         (

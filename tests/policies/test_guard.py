@@ -144,17 +144,17 @@ def test_waiting_for_a_limit_keeps_the_place_in_line() -> None:
     bench = Bench("value", waits=[3, 4])
     assert run(policies(asks=ASKS), bench) == "value"
     assert bench.trace == [
-        "acquire", "pause 3", "acquire T", "pause 4", "acquire T", "invoke 1", "release",
+        "acquire", "turn T 3", "acquire T", "turn T 4", "acquire T", "invoke 1", "release",
     ]  # fmt: skip
 
 
 def test_a_breaker_that_opened_meanwhile_is_noticed() -> None:
     bench = Bench("value", waits=[3], breaker=Breaker(1, pause=10))
     leave = started(bench)
-    bench.on["pause"] = lambda: bench.report(leave, Outcome.FAILURE, None)
+    bench.on["turn"] = lambda: bench.report(leave, Outcome.FAILURE, None)
     assert run(policies(asks=ASKS, breaker=True), bench) == "value"
     assert bench.trace == [
-        "admit pass", "acquire", "pause 3", "report failure opened", "acquire T",
+        "admit pass", "acquire", "turn T 3", "report failure opened", "acquire T",
         "admit 7.0", "release unused", "report neutral",
         "admit 7.0", "await 7",
         "admit probe", "acquire", "invoke 1", "release", "report success closed",
@@ -165,7 +165,7 @@ def test_a_breaker_that_stayed_closed_meanwhile() -> None:
     bench = Bench("value", waits=[3])
     assert run(policies(asks=ASKS, breaker=True), bench) == "value"
     assert bench.trace == [
-        "admit pass", "acquire", "pause 3", "acquire T", "admit pass",
+        "admit pass", "acquire", "turn T 3", "acquire T", "admit pass",
         "invoke 1", "release", "report success",
     ]  # fmt: skip
 
@@ -176,7 +176,7 @@ def test_a_probe_that_stands_in_line_stays_the_probe() -> None:
     bench.clock.advance(10)
     assert run(policies(asks=ASKS, breaker=True), bench) == "value"
     assert bench.trace == [
-        "admit probe", "acquire", "pause 3", "acquire T",
+        "admit probe", "acquire", "turn T 3", "acquire T",
         "invoke 1", "release", "report success closed",
     ]  # fmt: skip
 
@@ -207,7 +207,7 @@ def test_the_total_time_bounds_the_wait_for_limits() -> None:
         run(policies(0, Timeout(total=10), asks=ASKS, breaker=True), bench)
     assert caught.value.keys == ("slots",)
     assert bench.trace == [
-        "admit pass", "acquire", "pause 6", "acquire T", "pause 4", "acquire T",
+        "admit pass", "acquire", "turn T 6", "acquire T", "turn T 4", "acquire T",
         "withdraw T", "report neutral",
     ]  # fmt: skip
 
@@ -231,10 +231,10 @@ def test_who_goes_away_leaves_nothing_behind() -> None:
     with pytest.raises(Interrupted):
         run(policies(AGAIN, asks=ASKS, breaker=True), bench)
     assert bench.trace == ["admit pass", "acquire", "invoke 1", "release", "report neutral"]
-    bench = Bench("value", waits=[3], fails={"pause": Interrupted()})
+    bench = Bench("value", waits=[3], fails={"turn": Interrupted()})
     with pytest.raises(Interrupted):
         run(policies(AGAIN, asks=ASKS, breaker=True), bench)
-    assert bench.trace == ["admit pass", "acquire", "pause 3", "withdraw T", "report neutral"]
+    assert bench.trace == ["admit pass", "acquire", "turn T 3", "withdraw T", "report neutral"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ scripts = st.fixed_dictionaries(
             st.just({}),
             st.builds(
                 lambda name: {name: OSError("away")},
-                st.sampled_from(["acquire", "release", "report", "pause", "withdraw"]),
+                st.sampled_from(["acquire", "release", "report", "pause", "turn", "withdraw"]),
             ),
         ),
     }

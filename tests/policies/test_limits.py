@@ -13,8 +13,9 @@ from uuid import UUID
 
 import pytest
 
-from treadle.errors import InvalidOption
-from treadle.policies import LimitSet, Rate, Slots
+from treadle.errors import InvalidOption, UnknownOption
+from treadle.policies import Limits, Rate, Slots
+from treadle.policies.limitset import Wanted
 from treadle.records import Algorithm, Hold, Spend
 
 TASK = "shop.charge"
@@ -25,7 +26,7 @@ class Plan(Enum):
 
 
 def asks(*limits: Rate | Slots, **arguments: Any) -> tuple[Any, ...]:
-    return LimitSet(*limits).asks(TASK, arguments)
+    return Limits(*limits).asks(TASK, arguments)
 
 
 def keys(*limits: Rate | Slots, **arguments: Any) -> list[str]:
@@ -130,7 +131,7 @@ def test_a_cost_by_the_arguments() -> None:
 
 
 def test_parameters_that_are_not_there() -> None:
-    limits = LimitSet(Slots(1, by="tenant"), Rate(9, per=1, cost=lambda size: size))
+    limits = Limits(Slots(1, by="tenant"), Rate(9, per=1, cost=lambda size: size))
     limits.check(TASK, ["tenant", "size", "more"])
     with pytest.raises(
         InvalidOption, match=r"by: shop\.charge has no parameter 'tenant'; its parameters: size"
@@ -149,12 +150,12 @@ def test_a_function_has_to_name_its_parameters(by: Any) -> None:
 
 
 def test_several_are_asked_for_together() -> None:
-    limits = LimitSet(Slots(4), Rate(10, per=1), Rate(100, per=60), Slots(9, key="all"))
+    limits = Limits(Slots(4), Rate(10, per=1), Rate(100, per=60), Slots(9, key="all"))
     assert [ask.key for ask in limits.asks("t")] == ["t:slots", "t:rate/1", "t:rate/60", "all"]
     assert limits.static
-    assert not LimitSet(Slots(1), Slots(2, by="x")).static
-    assert not LimitSet(Rate(1, per=1, cost=lambda x: x)).static
-    assert LimitSet().asks("t") == ()
+    assert not Limits(Slots(1), Slots(2, by="x")).static
+    assert not Limits(Rate(1, per=1, cost=lambda x: x)).static
+    assert Limits().asks("t") == ()
 
 
 @pytest.mark.parametrize(
@@ -168,26 +169,69 @@ def test_several_are_asked_for_together() -> None:
 )
 def test_two_limits_of_one_key_are_refused(limits: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidOption, match=r"limits: two of them have the key .*with key="):
-        LimitSet(*limits)
+        Limits(*limits)
 
 
 def test_what_an_option_holds() -> None:
     one, two = Slots(1), Rate(1, per=1)
-    shared = LimitSet(one, two)
-    assert LimitSet.of(shared) is shared
-    assert LimitSet.of(None) == LimitSet()
-    assert LimitSet.of(one) == LimitSet(one)
-    assert LimitSet.of([one, two]) == shared
-    assert LimitSet.of(limit for limit in (one, two)) == shared
+    shared = Limits(one, two)
+    assert Limits.of(shared) is shared
+    assert Limits.of(None) == Limits()
+    assert Limits.of(one) == Limits(one)
+    assert Limits.of([one, two]) == shared
+    assert Limits.of(limit for limit in (one, two)) == shared
     assert pickle.loads(pickle.dumps(shared)) == shared
-    assert type(pickle.loads(pickle.dumps(shared))) is LimitSet
+    assert type(pickle.loads(pickle.dumps(shared))) is Limits
     for wrong in (3, "slots"):
         with pytest.raises(InvalidOption, match=f"limits: {wrong!r} is not a list of Rate"):
-            LimitSet.of(wrong)  # type: ignore[arg-type]
+            Limits.of(wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="limits: 3 is not a Rate or Slots"):
-        LimitSet.of([one, 3])  # type: ignore[list-item]
+        Limits.of([one, 3])  # type: ignore[list-item]
 
 
 def test_a_key_that_is_the_own_name_of_another_limit_is_refused_at_the_call() -> None:
     with pytest.raises(InvalidOption, match="two of them have the key 't:slots'"):
-        LimitSet(Slots(1), Slots(2, key="t:slots")).asks("t")
+        Limits(Slots(1), Slots(2, key="t:slots")).asks("t")
+
+
+def amounts(limits: Limits, **wanted: Any) -> dict[str, float]:
+    """What is asked for by name, in units."""
+    return {
+        name: ask.units if isinstance(ask, Hold) else ask.cost
+        for name, ask in limits.asks_of(Wanted(**wanted)).items()
+    }
+
+
+def test_code_asks_by_the_names_of_limits() -> None:
+    limits = Limits(Rate(9, per=60), Slots(4, units=2), Rate(50, per=1, key="tokens", cost=0))
+    assert limits.names == ("rate/60", "slots", "tokens")
+    assert amounts(limits) == {"rate/60": 1, "slots": 2}
+    assert amounts(limits, amounts={"tokens": 5, "slots": 0}) == {"rate/60": 1, "tokens": 5}
+    assert amounts(limits, amounts={"tokens": 5}, named_only=True) == {"tokens": 5}
+    assert amounts(limits, named_only=True) == {}
+    with pytest.raises(UnknownOption, match=r"no limit 'token' .*did you mean 'tokens'") as caught:
+        limits.asks_of(Wanted(amounts={"token": 1}))
+    assert caught.value.known == limits.names
+    with pytest.raises(InvalidOption, match="5 is not within the 4 slots"):
+        limits.asks_of(Wanted(amounts={"slots": 5}))
+
+
+def test_calls_that_hold_or_spend_nothing_by_themselves() -> None:
+    assert asks(Slots(4, units=0), Rate(1, per=1, cost=0)) == ()
+
+
+def test_a_limit_of_each_worker_has_its_number_in_the_key() -> None:
+    limits = Limits(Slots(1, key="mine", scope="worker"), Slots(3, key="all"))
+    assert limits.per_worker
+    assert not Limits(Slots(1)).per_worker
+    keys_of = {name: ask.key for name, ask in limits.asks_of(Wanted(worker=2)).items()}
+    assert keys_of == {"mine": "mine@worker/2", "all": "all"}
+    assert limits.asks_of(Wanted())["mine"].key == "mine"
+    with pytest.raises(InvalidOption, match="scope: 'workers' is not one of worker"):
+        Slots(1, scope="workers")  # type: ignore[arg-type]
+
+
+def test_what_can_be_had_at_once() -> None:
+    assert Slots(4).capacity == 4
+    assert Rate(10, per=1, burst=3).capacity == 3
+    assert Rate(10, per=1, algorithm="leaky_bucket").capacity == 1

@@ -25,7 +25,7 @@ from treadle.errors import (
 from treadle.faults import Fault
 from treadle.policies import AttemptInfo, Retry
 from treadle.policies.breaker import Outcome
-from treadle.policies.drive import Ended, Step, verdict
+from treadle.policies.drive import AttemptEnd, Step, verdict
 from treadle.records import Cause, Lease, NewJob, Token
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released, Verdict
 
@@ -41,7 +41,7 @@ def lease(**more: Any) -> Lease:
 
 
 def step(retry: Retry = AGAIN, held: Lease | None = None, **ended: Any) -> Step:
-    return verdict(retry, Ended(lease=held or lease(), now=NOW, **ended), Dice())
+    return verdict(retry, AttemptEnd(lease=held or lease(), now=NOW, **ended), Dice())
 
 
 def of(error: BaseException, retry: Retry = AGAIN, **more: Any) -> Verdict:

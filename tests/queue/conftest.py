@@ -1,21 +1,31 @@
-"""Apps over every backend that needs no server."""
+"""Apps over every backend."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.clusters import cluster, skip_without_ray
+from tests.places import place
 from treadle.app import Treadle
+
+__all__ = ["cluster"]
 
 RunAll = Callable[[Treadle], Awaitable[None]]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where there is no Ray, its tests say so."""
+    skip_without_ray(items)
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where an app keeps its jobs."""
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db"
+    with place(request, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

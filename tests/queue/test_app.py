@@ -14,8 +14,9 @@ from tests.queue.conftest import run_all
 from treadle import Depends, Event, InvalidOption, JobState, Treadle, UnknownOption
 from treadle.clock import SystemClock
 from treadle.errors import BackendError, OutcomeUnknown, Unsupported
-from treadle.ports import Feature, QueueRule
+from treadle.ports import Delete, Feature, QueueRule
 from treadle.records import Pushed, PushStatus
+from treadle.testing import ManualClock
 
 
 async def double(number: int) -> int:
@@ -185,6 +186,18 @@ async def test_enqueues_at_the_same_time_are_pushed_together(
     task = memory.task(name="t")(double)
     await asyncio.gather(*(task.aenqueue(number) for number in range(50)))
     assert pushed == [1, 49]
+
+
+@pytest.mark.parametrize(("age", "known"), [(59, True), (61, False)])
+async def test_how_long_answers_are_remembered_is_an_option(
+    url: str, age: float, known: bool
+) -> None:
+    clock = ManualClock()
+    async with Treadle(url, request_ttl="1m", clock=clock) as app:
+        job = await app.task(name="t")(double).aenqueue(1)
+        await app.aalter(Delete(), ids=(job.id,))
+        await clock.aadvance(age)
+        assert (job.id in (await app.ajobs(ids=(job.id,))).gone) is known
 
 
 async def test_an_app_closes_what_lives_as_long_as_it(url: str) -> None:

@@ -45,7 +45,7 @@ async def test_a_task_knows_its_job(app: Treadle) -> None:
     assert seen["own"] is look
     assert (seen["task"], seen["queue"], seen["phase"]) == ("t", "mail.acme", "run")
     assert (seen["attempt"], seen["tries"], seen["crashes"], seen["fence"]) == (1, 0, 0, 1)
-    assert seen["key"] == f"treadle:{job.id}"
+    assert seen["key"] == f"{app.core.namespace}:{job.id}"
     assert (seen["tags"], seen["meta"], seen["headers"]) == (("a",), {"who": "me"}, {})
     assert seen["at"].tzinfo is UTC
     assert 0 < (seen["deadline"] - seen["at"]).total_seconds() < 120

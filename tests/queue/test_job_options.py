@@ -83,8 +83,8 @@ class TestOptions:
 
     async def test_nothing_is_set_that_was_not_asked_for(self, memory: Treadle) -> None:
         spec = (await (await declare(memory).add.aenqueue(1)).arecord()).spec
-        assert (spec.timeout, spec.retries, spec.due, spec.unique, spec.asks) == (
-            None, None, None, None, (),
+        assert (spec.timeout, spec.retries, spec.retry, spec.due, spec.unique, spec.asks) == (
+            None, None, None, None, None, (),
         )  # fmt: skip
 
     async def test_a_point_in_time_in_the_past_is_now(self, app: Treadle) -> None:

@@ -10,7 +10,7 @@ import pytest
 from treadle.app import Treadle
 from treadle.errors import InvalidOption, UnknownOption, Unsupported
 from treadle.policies.retry import Retry
-from treadle.records import Keep, Scope, Unique
+from treadle.records import Keep, Scope, StoredRetry, Unique
 
 
 def plain(a: int, b: int = 2) -> int:
@@ -19,10 +19,6 @@ def plain(a: int, b: int = 2) -> int:
 
 async def later(a: int) -> int:
     return a
-
-
-class Browser:
-    """A stateful worker."""
 
 
 def make() -> Treadle:
@@ -120,7 +116,9 @@ class TestOptions:
             ({"on_full": "wait"}, "needs bound="),
             ({"delivery": "exactly_once"}, "at_least_once"),
             ({"delivery": "at_most_once", "retry": 1}, "exclude each other"),
-            ({"mode": "fiber"}, "'asyncio' or 'thread'"),
+            ({"mode": "fiber"}, "'asyncio', 'thread', 'process' or 'ray'"),
+            ({"ray": {"num_cpus": 1}}, "give that mode, too"),
+            ({"mode": "ray", "ray": {"num_cpus": -1}}, "a number from 0 on"),
             ({"errors": [3]}, "an exception class"),
         ],
     )
@@ -130,15 +128,15 @@ class TestOptions:
         with pytest.raises(InvalidOption, match=words):
             make().task(name="t", **options)(plain)
 
-    @pytest.mark.parametrize("mode", ["process", "ray", "sync"])
-    def test_modes_that_jobs_do_not_have_are_refused(self, mode: Any) -> None:
+    def test_a_mode_that_jobs_do_not_have_is_refused(self) -> None:
+        mode: Any = "sync"
         with pytest.raises(Unsupported, match=mode) as caught:
             make().task(mode=mode)(plain)
         assert caught.value.feature == f"mode='{mode}'"
 
-    def test_stateful_workers_for_jobs_are_refused_with_the_way_out(self) -> None:
-        with pytest.raises(Unsupported, match="scope='foreman'"):
-            make().task(worker=Browser)(plain)  # type: ignore[call-overload]
+    def test_what_a_task_needs_of_a_cluster_is_read(self) -> None:
+        made = make().task(ray={"num_cpus": 2, "resources": {"disk": 1}}, mode="ray")(plain)
+        assert made.options.ray.amounts == {"CPU": 2, "disk": 1}
 
     def test_a_coroutine_does_not_run_in_a_thread(self) -> None:
         with pytest.raises(InvalidOption, match="'async def' and cannot run in mode='thread'"):
@@ -156,11 +154,19 @@ class TestOptions:
         with pytest.raises(InvalidOption, match="would expire before"):
             made.options(delay="1h")
 
-    def test_a_call_sets_the_number_of_retries_only(self) -> None:
-        made = make().task(retry=Retry(3, on=OSError))(plain)
-        assert made.options(retry=5).options.call_retries == 5
-        with pytest.raises(InvalidOption, match="belongs where the task is declared"):
-            made.options(retry=Retry(5))  # type: ignore[arg-type]
+    def test_a_number_for_a_call_leaves_the_rest_of_the_retry(self) -> None:
+        made = make().task(retry=Retry(3, on=OSError))(plain).options(retry=5).options
+        assert (made.call_retries, made.call_retry) == (5, None)
+
+    def test_a_retry_for_a_call_is_kept_as_data(self) -> None:
+        made = make().task(retry=3)(plain).options(retry=Retry(5, on=OSError, backoff=2)).options
+        rule = StoredRetry(on=("OSError",), backoff="fixed", pauses={"pause": 2, "jitter": 0})
+        assert (made.call_retries, made.call_retry) == (5, rule)
+        assert make().task(plain).options(retry=Retry(None)).options.call_retries == -1
+
+    def test_a_retry_for_a_call_that_holds_code_is_refused(self) -> None:
+        with pytest.raises(InvalidOption, match="cannot be stored in a job"):
+            make().task(plain).options(retry=Retry(5, until=bool))
 
     def test_at_most_once_refuses_retries_of_a_call_too(self) -> None:
         made = make().task(delivery="at_most_once")(plain)

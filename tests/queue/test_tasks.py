@@ -132,14 +132,15 @@ class TestMain:
     def test_python_m_is_named_as_its_module(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "shop").mkdir()
-        (tmp_path / "shop" / "__init__.py").touch()
-        (tmp_path / "shop" / "jobs.py").write_text(
+        (tmp_path / "corner").mkdir()
+        (tmp_path / "corner" / "__init__.py").touch()
+        (tmp_path / "corner" / "jobs.py").write_text(
             self.SOURCE + "@app.task\ndef work() -> int: return 1\n"
         )
         monkeypatch.syspath_prepend(tmp_path)
-        found = runpy.run_module("shop.jobs", run_name="__main__", alter_sys=True)
-        assert found["app"].tasks.keys() == {"shop.jobs.work"}
+        found = runpy.run_module("corner.jobs", run_name="__main__", alter_sys=True)
+        sys.modules.pop("corner", None)
+        assert found["app"].tasks.keys() == {"corner.jobs.work"}
 
     def test_a_prompt_is_told_the_way_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         main = ModuleType("__main__")
@@ -220,7 +221,7 @@ class TestRegistry:
 class TestCalls:
     def test_calls_of_many_are_tuples_dicts_or_bound(self) -> None:
         made = make().task(name="t")(plain)
-        calls = made._calls([(1,), {"a": 2}, made.bind(3, b=4)])
+        calls = list(made._calls([(1,), {"a": 2}, made.bind(3, b=4)]))
         assert [(call.args, call.kwargs) for call in calls] == [
             ((1,), {}),
             ((), {"a": 2}),
@@ -230,9 +231,9 @@ class TestCalls:
 
     def test_a_bare_argument_is_refused(self) -> None:
         with pytest.raises(InvalidCall, match=r"item 1 .* is 'b'.*a tuple"):
-            make().task(plain)._calls([(1,), "b"])
+            list(make().task(plain)._calls([(1,), "b"]))
 
     def test_a_call_of_another_task_is_refused(self) -> None:
         app = make()
         with pytest.raises(InvalidCall, match="is a call of 'two', not of 'one'"):
-            app.task(name="one")(plain)._calls([app.task(name="two")(later).bind(1)])
+            list(app.task(name="one")(plain)._calls([app.task(name="two")(later).bind(1)]))

@@ -1,4 +1,4 @@
-"""The seam between a foreman and its places: everything that crosses it is data."""
+"""The seam between a foreman and its sites: everything that crosses it is data."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import pytest
 from tests.foreman.kit import Manual
 from treadle import CONTEXT, Context, Treadle
 from treadle.clock import SystemClock
-from treadle.depends import Scopes
 from treadle.foreman import Foreman
-from treadle.pools.aio import AsyncioPlace
-from treadle.pools.place import Call, Channel, Ended, Invoke, Place
-from treadle.pools.thread import ThreadPlace, _Work
+from treadle.foreman.modes import Modes
+from treadle.pools.sites.aio import AsyncioSite
+from treadle.pools.sites.site import Call, Channel, Ended, Invoke, Program, Site
+from treadle.pools.sites.thread import ThreadSite, Work
 from treadle.records import Note
 from treadle.testing import eventually
 
 
-class PicklingPlace:
+class PicklingSite:
     """Runs calls here, but lets nothing through that another process could not have got."""
 
-    def __init__(self, inner: Place) -> None:
+    def __init__(self, inner: Site) -> None:
         self._inner = inner
         self.calls = 0
         self.abandoned = 0
@@ -64,12 +64,14 @@ def _copy(value: Any) -> Any:
 
 
 class PicklingForeman(Foreman):
-    def _make_places(self, scopes: Scopes) -> dict[str, Place]:
-        return {mode: PicklingPlace(place) for mode, place in super()._make_places(scopes).items()}
+    def _make_modes(self, program: Program) -> Modes:
+        modes = super()._make_modes(program)
+        modes._sites.update({mode: PicklingSite(site) for mode, site in modes._sites.items()})
+        return modes
 
 
 @pytest.mark.parametrize("mode", ["asyncio", "thread"])
-async def test_a_job_runs_through_a_place_that_pickles_everything(
+async def test_a_job_runs_through_a_site_that_pickles_everything(
     memory_app: Treadle, mode: str
 ) -> None:
     app = memory_app
@@ -133,29 +135,29 @@ async def test_a_thread_that_does_not_end_is_abandoned_and_replaced() -> None:
     async def program(call: Call, channel: Channel, invoke: Invoke) -> Ended:
         return await sleepers[call.name].program(call, channel, invoke)
 
-    place = ThreadPlace(program, clock=SystemClock(), patience=0.01)
-    running = asyncio.ensure_future(place.run(Call("stuck", b""), Quiet()))
-    assert await place.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
+    site = ThreadSite(program, clock=SystemClock(), patience=0.01)
+    running = asyncio.ensure_future(site.run(Call("stuck", b""), Quiet()))
+    assert await site.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
     await stuck.entered.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert place.abandoned == 1
-    assert await place.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
+    assert site.abandoned == 1
+    assert await site.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
     stuck.release.set()
-    await place.aclose()
+    await site.aclose()
 
 
 async def test_a_thread_that_ends_within_the_patience_keeps_its_result() -> None:
     late = Sleeper()
-    place = ThreadPlace(late.program, clock=SystemClock(), patience=60)
-    running = asyncio.ensure_future(place.run(Call("late", b""), Quiet()))
+    site = ThreadSite(late.program, clock=SystemClock(), patience=60)
+    running = asyncio.ensure_future(site.run(Call("late", b""), Quiet()))
     await late.entered.wait()
     running.cancel()
     late.release.set()
     assert await running == Ended(result=b"woken")
-    assert place.abandoned == 0
-    await place.aclose()
+    assert site.abandoned == 0
+    await site.aclose()
 
 
 class LateQueue(SimpleQueue[Any]):
@@ -171,43 +173,43 @@ class LateQueue(SimpleQueue[Any]):
 
 async def test_work_that_no_thread_has_taken_yet_is_taken_back() -> None:
     late = Sleeper()
-    place = ThreadPlace(late.program, clock=SystemClock(), patience=60)
-    place._work = queue = LateQueue()
-    running = asyncio.ensure_future(place.run(Call("late", b""), Quiet()))
+    site = ThreadSite(late.program, clock=SystemClock(), patience=60)
+    site._work = queue = LateQueue()
+    running = asyncio.ensure_future(site.run(Call("late", b""), Quiet()))
     await eventually(lambda: not queue.empty())
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     queue.opened.set()
-    await place.aclose()
+    await site.aclose()
     assert not late.entered.is_set()
-    assert place.abandoned == 0
+    assert site.abandoned == 0
 
 
-async def test_the_asyncio_place_has_nothing_to_let_go_of() -> None:
+async def test_the_asyncio_site_has_nothing_to_let_go_of() -> None:
     async def program(call: Call, channel: Channel, invoke: Invoke) -> Ended:
         return Ended(result=await invoke(bytes, (call.payload,), {}))
 
-    place = AsyncioPlace(program)
-    assert await place.run(Call("x", b"y"), Quiet()) == Ended(result=b"y")
-    await place.aclose()
+    site = AsyncioSite(program)
+    assert await site.run(Call("x", b"y"), Quiet()) == Ended(result=b"y")
+    await site.aclose()
 
 
 async def test_a_thread_that_ends_at_the_last_moment_is_kept() -> None:
     free = Sleeper()
     free.release.set()
-    place = ThreadPlace(free.program, clock=SystemClock(), patience=60)
-    assert await place.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
-    work = _Work(free, (), {})
+    site = ThreadSite(free.program, clock=SystemClock(), patience=60)
+    assert await site.run(Call("free", b""), Quiet()) == Ended(result=b"woken")
+    work = Work(free, (), {})
     work.over = True  # between its end and the news of it
-    place._abandon(work, "free")
-    assert place.abandoned == 0
-    assert len(place._threads) == 1
-    await place.aclose()
+    site._abandon(work, "free")
+    assert site.abandoned == 0
+    assert len(site._threads) == 1
+    await site.aclose()
 
 
 class Spoilt:
-    """A place with a fault, which shows when its code has been given up."""
+    """A site with a fault, which shows when its code has been given up."""
 
     abandoned = 0
 
@@ -231,8 +233,10 @@ async def test_a_fault_after_the_end_changes_nothing(
     spoilt = Spoilt()
 
     class SpoiltForeman(Foreman):
-        def _make_places(self, scopes: Scopes) -> dict[str, Place]:
-            return {"asyncio": spoilt}
+        def _make_modes(self, program: Program) -> Modes:
+            modes = super()._make_modes(program)
+            modes._sites["asyncio"] = spoilt
+            return modes
 
     @app.task(name="task", timeout=1)
     async def task() -> None: ...

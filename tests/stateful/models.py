@@ -1,0 +1,23 @@
+"""A worker of a process, and functions that visit it."""
+
+from __future__ import annotations
+
+import os
+
+from treadle import Worker
+
+
+class Model(Worker):
+    """Keeps count in its process."""
+
+    def __init__(self, base: int) -> None:
+        self.count = base
+
+
+def predict(model: Model, number: int) -> tuple[int, int]:
+    model.count += 1
+    return os.getpid(), model.count + number
+
+
+def die(model: Model) -> None:
+    os._exit(3)
