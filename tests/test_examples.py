@@ -46,8 +46,11 @@ def _follow(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example(example: Path, tmp_path: Path) -> None:
-    done = _run(tmp_path, str(example))
+    done = _run(tmp_path, "-W", "error", str(example))
     assert done.returncode == 0, done.stdout + done.stderr
+    # What finalisers and child processes have to say does not change the exit status.
+    assert "Warning" not in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -17,12 +17,14 @@ HEAVY = {"typer", "click", "rich", "structlog", "pydantic", "attr", "multiproces
 PUBLIC = """
     Treadle task Task Job Context CONTEXT current Depends Foreman Event
     JobState Cause Keep Unique LOW NORMAL HIGH CRITICAL
-    Retry Timeout Breaker Rate Slots LimitSet backoff
+    Retry Timeout Breaker Rate Slots LimitSet LimitPool LIMITS Lock backoff
     RetryLater Skip Fail Trip Quit
+    Worker Pool stopping Future gather agather wait await_for as_completed wrap_future
     TreadleError InvalidOption UnknownOption InvalidCall PayloadError NotEncodable
     QueueFull DuplicateJob OutcomeUnknown JobNotFound
     JobError JobFailed JobCancelled ResultExpired
-    WaitTimeout AttemptTimeout LeaseLost BackendError BackendUnavailable
+    WaitTimeout AttemptTimeout LockTimeout LeaseLost BackendError BackendUnavailable
+    WorkerError WorkerNotStarted WorkerStopped WorkerCrashed PoolFull CallCancelled
     __version__
 """.split()
 

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Shell
+from treadle.codec import Codec, KeyRing
 from treadle.demo import inputs
 from treadle.demo.ledger import append, read
 from treadle.demo.measure import measure_source
+from treadle.demo.results import collect
+from treadle.demo.tasks import app, measure
 
 SOURCE = '''
 def plain(): return 1
@@ -168,3 +171,24 @@ def test_an_interrupt_leaves_cleanly_and_says_how_to_go_on(
     assert view["foremen"] == []
     assert view["jobs"]["queued"] > 0
     assert "--burst" in run
+
+
+async def test_results_are_read_from_a_store_that_signs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    codec = Codec(keys=KeyRing({"k1": b"s" * 32}), require_signature=True)
+    monkeypatch.setattr(app.core, "codec", codec)
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text(SOURCE)
+    bad.write_text("def (")
+    ledger = tmp_path / "ledger"
+    with app.override(url="memory://"):
+        await measure.options(queue="demo.x").aenqueue_many([(good, ledger), (bad, ledger)])
+        async with app.foreman(burst=True) as foreman:
+            await foreman.join()
+        results = await collect(app.core, "demo.x", (good, bad), read(ledger))
+        await app.aclose()
+    assert (results.succeeded, results.unfinished, results.miscounted) == (1, 0, ())
+    assert [(one.path, one.error.partition(":")[0]) for one in results.failures] == [
+        (bad, "SyntaxError")
+    ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from tests.cli.shell import Shell
-from treadle.records import NewJob
+from treadle.ports import Backend, Claim
+from treadle.records import Lease, NewJob, SessionInfo
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def test_list_counts_and_names_who_serves(queued: Shell) -> None:
     assert views[0]["foremen"] == []
     header, first, *_ = queued("queues", "list").out.splitlines()
     assert header.split()[:3] == ["queue", "waiting", "scheduled"]
-    assert first.split() == ["mail", "0", "0", "1", "0", "0", "0", "0", "0", "-"]
+    assert first.split() == ["mail", "0", "0", "1", "0", "0", "0", "0", "-", "0", "-"]
 
 
 def test_no_queues_are_said_to_be_none(shell: Shell) -> None:
@@ -62,6 +64,48 @@ def test_a_paused_queue_is_not_served(queued: Shell) -> None:
     assert queued("jobs", "show", job, "--json").json["state"] == "succeeded"
 
 
+def test_a_limit_bounds_what_runs_until_it_is_lifted(queued: Shell) -> None:
+    said = queued("queues", "limit", "mail", "1").out
+    assert said == "queue 'mail' runs at most 1 at a time\n"
+    _, first, *_ = queued("queues", "list").out.splitlines()
+    assert first.split()[8:] == ["1", "0", "-"]
+    mail, acme, _ = queued("queues", "list", "--json").json
+    assert (mail["max_running"], acme["max_running"]) == (1, None)
+    assert len(queued.store(_claimed)) == 1
+
+    assert queued("queues", "limit", "mail", "none", "--json").json == {
+        "queue": "mail",
+        "max_running": None,
+    }
+    assert queued("queues", "limit", "mail", "none").out == "queue 'mail' has no limit\n"
+    assert len(queued.store(_claimed)) == 1
+
+
+async def _claimed(backend: Backend) -> Sequence[Lease]:
+    """What a foreman of its own gets of the mail, and keeps."""
+    session = await backend.open_session(SessionInfo(name="other"))
+    ask = Claim(session=session, request=1, limit=9, queues=("mail",), lease=3600.0)
+    return (await backend.claim(ask)).leases
+
+
+def test_a_limit_leaves_a_pause_as_it_is(queued: Shell) -> None:
+    queued("queues", "pause", "mail")
+    assert queued("queues", "limit", "mail", "3", "--json").json["max_running"] == 3
+    assert queued("queues", "list", "--json").json[0]["paused"]
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        ("many", "'many' is not a number"),
+        ("1.5", "is not a num"),
+        ("0", r"pause\(\) stops a queue"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(queued: Shell, most: str, words: str) -> None:
+    assert re.search(words, queued.refused("queues", "limit", "mail", most, status=2))
+
+
 def test_purge_removes_what_has_not_started(queued: Shell) -> None:
     message = queued.refused("queues", "purge", "mail")
     assert "2 jobs (2 queued)" in message
@@ -70,9 +114,12 @@ def test_purge_removes_what_has_not_started(queued: Shell) -> None:
     assert [one["id"] for one in queued("jobs", "list", "--json").lines] == ["reports"]
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume", "purge"])
-def test_a_name_that_no_queue_can_have_is_refused(queued: Shell, verb: str) -> None:
-    assert "'mail..acme' is not a queue name" in queued.refused("queues", verb, "mail..acme")
+@pytest.mark.parametrize("verb", [("pause",), ("resume",), ("limit", "1"), ("purge",)])
+def test_a_name_that_no_queue_can_have_is_refused(queued: Shell, verb: tuple[str, ...]) -> None:
+    command, *rest = verb
+    assert "'mail..acme' is not a queue name" in queued.refused(
+        "queues", command, "mail..acme", *rest
+    )
 
 
 def test_a_duration_that_is_none_is_refused(queued: Shell) -> None:

@@ -130,7 +130,7 @@ def test_doctor_finds_what_is_not_served_and_who_cannot(shell: Shell) -> None:
     assert bad == {
         ("warn", "foreman ann runs treadle 0.0.1"),
         ("fail", "1 jobs of queue 'reports' are served by no foreman"),
-        ("fail", "no foreman knows the task 'tasks.gone' of 1 queued jobs"),
+        ("fail", "no foreman knows the task 'tasks.gone' of 1 waiting jobs"),
         ("warn", "'mail' is paused by eve: lunch"),
         ("warn", "1 of 3 failed"),
     }

@@ -243,3 +243,120 @@ def test_nobody_is_affected_who_does_not_ask(shop: pytest.Pytester) -> None:
     load = () if INSTALLED else ("-p", PLUGIN)
     result = shop.runpytest_subprocess("-q", "-p", "no:cacheprovider", *load)
     result.assert_outcomes(passed=1)
+
+
+LEDGER = """
+import pytest
+import shop
+from treadle import CONTEXT, Context
+from treadle.testing import adrain, drain
+
+paid = []
+seen = set()
+runs = []
+
+@shop.app.task(name="pay")
+def pay(amount: int) -> None:
+    paid.append(amount)
+
+@shop.app.task(name="pay_once")
+def pay_once(amount: int, ctx: Context = CONTEXT) -> None:
+    if ctx.idempotency_key not in seen:
+        seen.add(ctx.idempotency_key)
+        paid.append(amount)
+
+@shop.app.task(name="order")
+async def order(ctx: Context = CONTEXT) -> str:
+    await pay_once.aenqueue(3)
+    ctx.enqueue(pay_once, 4)
+    return "thanks"
+
+@pytest.fixture(autouse=True)
+def fresh():
+    paid.clear()
+    seen.clear()
+    runs.append(1)
+"""
+
+
+def crashed(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
+    pytester.makepyfile(test_shop=f"{LEDGER}\n{source}")
+    load = () if INSTALLED else ("-p", PLUGIN)
+    return pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", *load)
+
+
+def test_a_crash_at_each_step_harms_no_task_that_can_be_repeated(shop: pytest.Pytester) -> None:
+    result = crashed(
+        shop,
+        """
+@pytest.mark.treadle(crash="everywhere")
+def test_paid_once(treadle_app):
+    job = pay_once.enqueue(7)
+    drain(treadle_app)
+    assert paid == [7]
+    assert job.record().state == "succeeded"
+
+@pytest.mark.treadle(crash="everywhere")
+async def test_follow_ups(treadle_app, treadle_clock):
+    job = await order.aenqueue()
+    await adrain(treadle_app)
+    assert set(paid) == {3, 4}
+    assert paid.count(4) == 1
+    assert await job.aresult() == "thanks"
+
+def test_each_step_had_its_run(treadle_app):
+    assert len(runs) > 30
+""",
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_a_crash_finds_a_task_that_must_not_be_repeated_and_names_the_step(
+    shop: pytest.Pytester,
+) -> None:
+    result = crashed(
+        shop,
+        """
+@pytest.mark.treadle(crash="everywhere")
+def test_paid_once(treadle_app):
+    pay.enqueue(7)
+    drain(treadle_app)
+    assert paid == [7]
+""",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*when the foreman was killed at run.after_handler*"])
+
+
+def test_a_test_that_fails_without_a_crash_is_not_tried_further(shop: pytest.Pytester) -> None:
+    result = crashed(
+        shop,
+        """
+@pytest.mark.treadle(crash="everywhere")
+def test_wrong(treadle_app):
+    pay.enqueue(7)
+    drain(treadle_app)
+    assert paid == [8]
+
+def test_one_run(treadle_app):
+    assert len(runs) == 2
+""",
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.no_fnmatch_line("*was killed*")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("crash='everywhere'", "*found no step*"),
+        ("crash='sometimes'", "*it is 'everywhere'*"),
+        ("crash='everywhere', eager=True", "*not with eager=True*"),
+    ],
+)
+def test_a_crash_that_cannot_be_is_refused(shop: pytest.Pytester, options: str, says: str) -> None:
+    result = crashed(
+        shop, f"@pytest.mark.treadle({options})\ndef test_nothing(treadle_app):\n    pass\n"
+    )
+    assert result.ret != 0
+    result.stdout.fnmatch_lines([says])

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, assert_type
 
-from treadle import CONTEXT, Context, Depends, Job, JobState, Rate, Retry, Slots, Treadle, task
+from treadle import (
+    CONTEXT,
+    Context,
+    Depends,
+    Foreman,
+    Future,
+    Job,
+    JobState,
+    Pool,
+    Rate,
+    Retry,
+    Slots,
+    Treadle,
+    Worker,
+    agather,
+    as_completed,
+    await_for,
+    gather,
+    task,
+    wait,
+    wrap_future,
+)
 from treadle.outcome import Progress
+from treadle.pools.mapping import Results
 from treadle.records import JobRecord
-from treadle.task import Call
+from treadle.task import BoundTask
 
 app = Treadle("memory://", namespace="shop", patience="5s", errors=[ValueError])
 
@@ -106,7 +130,7 @@ def plain_code() -> None:
     assert_type(fetch.options(priority=10, delay="5m").enqueue("x"), Job[int])
     coroutine = fetch.options(priority=10)("x")
     coroutine.close()
-    assert_type(fetch.bind("x"), Call[int])
+    assert_type(fetch.bind("x"), BoundTask[int])
     assert_type(fetch.enqueue_many([("a",), {"url": "b"}]), list[Job[int]])
     assert_type(app.enqueue_many([fetch.bind("x"), fetch.bind("y")]), list[Job[int]])
     assert_type(app.enqueue(fetch, "x"), Job[int])
@@ -145,3 +169,81 @@ async def asynchronous_code() -> None:
         await foreman.join()
     with app.override(eager=True) as same:
         assert_type(same, Treadle)
+
+
+class Browser(Worker):
+    def __init__(self, proxy: str = "") -> None:
+        self.proxy = proxy
+
+
+@app.task(worker=Browser, retry=3)
+async def scrape(browser: Browser, url: str, depth: int = 1) -> list[str]:
+    return [browser.proxy, url] * depth
+
+
+@app.task(worker=Browser.options(max_workers=2).bind("proxy"))
+def shoot(browser: Browser, url: str) -> bytes:
+    return url.encode()
+
+
+@task(worker=Browser)
+def without_app(browser: Browser, url: str) -> bytes:
+    return url.encode()
+
+
+async def visit(browser: Browser, url: str, *, deep: bool = False) -> int:
+    return len(url)
+
+
+async def stateful_code() -> None:
+    assert_type(await scrape.aenqueue("x", depth=2), Job[list[str]])
+    assert_type(await app.aenqueue(scrape, "x"), Job[list[str]])
+    assert_type(await scrape.options(priority=3).aenqueue("x"), Job[list[str]])
+    assert_type(await scrape(Browser(), "x"), list[str])
+    assert_type(shoot(Browser(), "x"), bytes)
+    assert_type(await shoot.aenqueue(url="x"), Job[bytes])
+    assert_type(await without_app.aenqueue(url="x"), Job[bytes])
+    async with Foreman(Browser, max_workers=2, limits=[Rate(60, per=60)]) as foreman:
+        assert_type(foreman, Foreman[Browser])
+        assert_type(await foreman.enqueue(visit, "x", deep=True), Job[int])
+        assert_type(await foreman.try_enqueue(scrape, "x"), Job[list[str]])
+        assert_type(await foreman.enqueue(shoot, "x"), Job[bytes])
+    async with Foreman(Browser.options(mode="thread").bind("proxy")) as other:
+        assert_type(await other.enqueue(visit, "x"), Job[int])
+    assert_type(Foreman.from_workers([Browser("a"), Browser("b")]), Foreman[Browser])
+
+
+def calls_here_and_now(job: Job[str], theirs: concurrent.futures.Future[bytes]) -> None:
+    assert_type(fetch.submit("x", tries=2), Future[int])
+    assert_type(thumbnail.submit(Path()).result(timeout="5s"), Path)
+    assert_type(fetch.map(["x"], progress=True, ordered=False), Results[int])
+    assert_type(list(fetch.starmap([("x", 3)], chunk=2)), list[int])
+    assert_type(gather([fetch.submit("x")], progress={"transient": True}), list[int])
+    assert_type(gather({"a": thumbnail.submit(Path())}), dict[str, Path])
+    assert_type(gather([job], return_exceptions=True), list[str | BaseException])
+    assert_type(gather({1: job}, return_exceptions=True), dict[int, str | BaseException])
+    assert_type(wait([job]).pending, list[Job[str]])
+    assert_type([one.id for one in as_completed([job])], list[str])
+    assert_type(dict(as_completed({"a": fetch.submit("x")})), dict[str, Future[int]])
+    assert_type(wrap_future(theirs), Future[bytes])
+    with Pool("thread", max_workers=2) as pool:
+        assert_type(pool.submit(thumbnail.fn, Path()), Future[Any])
+        assert_type(pool.submit(len, "x"), Future[int])
+        assert_type(pool.submit(visit, Browser(), "x"), Future[int])
+        assert_type(pool.map(len, ["x"]), Results[int])
+        assert_type(list(pool.starmap(visit, [(Browser(), "x")])), list[int])
+        assert_type(pool.bind(visit).submit(Browser(), "x", deep=True), Future[int])
+    with Browser.options(mode="thread").init("proxy") as browser:
+        assert_type(browser.call(visit, "x", deep=True), Future[int])
+        assert_type(list(browser.map(visit, ["x"])), list[int])
+
+
+async def calls_in_a_loop(job: Job[str], theirs: asyncio.Future[bytes]) -> None:
+    assert_type(await fetch.submit("x"), int)
+    assert_type(await fetch.submit("x").aresult(timeout=3), int)
+    assert_type(await fetch.map(["x"]), list[int])
+    assert_type([one async for one in fetch.map(["x"])], list[int])
+    assert_type(await agather([fetch.submit("x")]), list[int])
+    assert_type(await agather({"a": job}), dict[str, str])
+    assert_type((await await_for([theirs])).done, list[asyncio.Future[bytes]])
+    assert_type(await wrap_future(theirs), bytes)

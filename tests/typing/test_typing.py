@@ -73,11 +73,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("check", CHECKERS)
 class TestCheckers:
-    def test_what_users_write_has_its_types(self, check: Checker, cache: Path) -> None:
-        assert check(HERE / "right.py", cache) == {}
+    @pytest.mark.parametrize("name", ["right.py", "right_workers.py"])
+    def test_what_users_write_has_its_types(self, check: Checker, cache: Path, name: str) -> None:
+        assert check(HERE / name, cache) == {}
 
-    def test_each_mistake_is_refused(self, check: Checker, cache: Path) -> None:
-        file = HERE / "wrong.py"
+    @pytest.mark.parametrize("name", ["wrong.py", "wrong_workers.py"])
+    def test_each_mistake_is_refused(self, check: Checker, cache: Path, name: str) -> None:
+        file = HERE / name
         lines = enumerate(file.read_text().splitlines(), 1)
         wrong = {number for number, line in lines if line.endswith("# wrong")}
         found = check(file, cache)

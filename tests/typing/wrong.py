@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from treadle import CONTEXT, Context, Depends, Treadle, task
+from treadle import CONTEXT, Context, Depends, Foreman, Pool, Treadle, Worker, gather, task
 
 app = Treadle("memory://")
 other = Treadle("memory://", middlware=[])  # wrong
@@ -78,3 +78,51 @@ async def asynchronous_code() -> None:
     text: str = await fetch("x")  # wrong
     job = fetch.aenqueue("x")
     print(text, job.id)  # wrong
+
+
+class Browser(Worker): ...
+
+
+class Session(Worker): ...
+
+
+@app.task(worker=Browser)
+async def scrape(browser: Browser, url: str) -> int:
+    return len(url)
+
+
+async def visit(browser: Browser, url: str) -> int:
+    return len(url)
+
+
+@app.task(worker=Browser)  # wrong
+def other_worker(session: Session, url: str) -> int:
+    return len(url)
+
+
+async def stateful_code() -> None:
+    await scrape.aenqueue(Browser(), "x")  # wrong
+    await scrape.aenqueue()  # wrong
+    await scrape("x")  # wrong
+    Foreman(Browser, max_worker=3)  # wrong
+    async with Foreman(Browser) as foreman:
+        await foreman.enqueue(visit)  # wrong
+        await foreman.enqueue(visit, 3)  # wrong
+        await foreman.enqueue(visit, Browser(), "x")  # wrong
+    async with Foreman(Session) as sessions:
+        await sessions.enqueue(visit, "x")  # wrong
+
+
+def calls_here_and_now() -> None:
+    fetch.submit()  # wrong
+    fetch.submit(3)  # wrong
+    fetch.map(["x"], chunksize=3)  # wrong
+    text: str = fetch.submit("x").result()  # wrong
+    numbers: list[str] = gather([fetch.submit("x")])  # wrong
+    gather([3])  # wrong
+    gather([fetch.submit("x")], progress=3)  # wrong
+    with Pool("threads") as pool:  # wrong
+        pool.submit(fetch.fn, retries=3)
+        pool.submit(len, 3)  # wrong
+        pool.bind(len).submit("x", "y")  # wrong
+    print(text, numbers)

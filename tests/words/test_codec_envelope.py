@@ -255,6 +255,13 @@ def test_forged_pickles_are_never_loaded(tmp_path: Path) -> None:
     assert not canary.exists()
 
 
+def test_a_pickle_needs_its_signature_also_where_others_need_none() -> None:
+    codec = Codec(keys=KeyRing({"k": NEW}), pickle=True, require_signature=False)
+    assert codec.open(Codec().seal(BODY)).key == ""
+    with pytest.raises(SignatureInvalid, match="only when it is signed"):
+        codec.open(b"\xc1\x01\x02\x00\x00\x00\x00" + pickle.dumps(1))
+
+
 def test_a_task_without_pickle_does_not_load_what_another_one_pickled() -> None:
     body = Shape.of(task, name="t", pickle=True).encode((Opaque(3),), {})
     with pytest.raises(NotDecodable, match="does not take pickles"):

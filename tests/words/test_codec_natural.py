@@ -228,6 +228,13 @@ def test_hostile_bytes_are_not_decodable(body: bytes) -> None:
         UNTYPED.decode_result(body)
 
 
+def test_a_zone_that_cannot_be_one_is_refused_however_many_were_sought() -> None:
+    for number in range(300):
+        natural_decode(packed(4, f"2026-01-01T00:00:00+00:00[Mars/Base_{number}]".encode()))
+    with pytest.raises(NotDecodable):
+        natural_decode(packed(4, b"2026-01-01T00:00:00+00:00[../../etc/passwd]"))
+
+
 def test_a_zone_that_this_machine_lacks_leaves_the_offset() -> None:
     back = natural_decode(packed(4, b"2026-01-01T00:00:00+05:00[Mars/Base]"))
     assert back.utcoffset() == dt.timedelta(hours=5)

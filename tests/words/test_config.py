@@ -170,7 +170,11 @@ def test_a_refused_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "variable", ["TREADLE__CHILD", "TREADLE_SERVICE_HOST", "TREADLE_PORT_80_TCP"]
+    "variable",
+    [
+        *("TREADLE__CHILD", "TREADLE_SERVICE_HOST", "TREADLE_PORT_80_TCP"),
+        *("TREADLE_FAILPOINTS", "TREADLE_FAILPOINTS_SEED", "TREADLE_MODEL_EXAMPLES"),
+    ],
 )
 def test_variables_of_others_are_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "x")

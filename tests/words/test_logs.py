@@ -66,3 +66,17 @@ print("structlog" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == loaded
+
+
+def test_a_program_that_configures_logs_loads_all_that_they_need() -> None:
+    """Else the first event would stop a busy event loop while it is loaded."""
+    code = """
+import sys
+from treadle.logs import configure, get_logger
+configure(level="error")
+before = set(sys.modules)
+get_logger().error("hello", number=1)
+print({name.partition(".")[0] for name in set(sys.modules) - before} & {"structlog", "rich"})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
