@@ -8,6 +8,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import treadle
+import treadle.app
+import treadle.options
+from treadle.foreman import Foreman
+from treadle.pools.worker import WorkerBuilder
+
+# Names in annotations that these modules import for type checkers only, and Sphinx looks up.
+vars(treadle.app)["Foreman"] = Foreman
+vars(treadle.options)["WorkerBuilder"] = WorkerBuilder
 
 project = "Treadle"
 author = "The Treadle maintainers"
