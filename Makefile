@@ -3,25 +3,42 @@
 
 PYTHON ?=
 ARGS ?=
+# The store of the demo; a file of its own without one.
+URL ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 NEWEST := .venv-newest
 # Tests run side by side in so many processes.
 JOBS ?= 2
+# What runs them; tools/steady.py tells those that fail from those that are unsteady.
+PYTEST ?= -m pytest
+# What another Python may do otherwise; the rest of the tests looks at what is ours.
+NEWEST_TESTS ?= -m 'not slow and not ray' tests/words tests/policies tests/queue \
+	tests/backends/test_memory.py tests/backends/test_sqlite.py tests/backends/test_redis.py \
+	tests/foreman tests/pools tests/stateful tests/typing
+# How often which tests are repeated.
+N ?= 10
+TESTS ?= -m 'not slow' tests/model tests/policies tests/words tests/security
+# How long a soak is to be, and which; a fresh one without a seed.
+MINUTES ?= 10
+SEED ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env test test-fast test-newest test-all check lint types layers sizes format \
-	coverage bench demo docs clean
+	coverage mutations repeat soak bench bench-page bench-record demo docs clean
 
 help: ## say what there is
-	@echo "make demo      see it work: ARGS=--crash kills a foreman in the middle"
+	@echo "make demo      see it work: ARGS=--crash kills a foreman; URL=redis://localhost"
 	@echo "make test      run the tests; ARGS are pytest's, such as ARGS='-k retry'"
 	@echo "make test-fast the same without the slow ones"
 	@echo "make test-all  the tests here, then on the newest other Python of this machine"
 	@echo "make check     lint, types, layers, sizes, documentation"
 	@echo "make format    put the code into its form"
 	@echo "make coverage  branches of policies, ports and foreman that no test takes"
-	@echo "make bench     measure; ARGS are the benchmark's"
+	@echo "make mutations defects planted one by one: each has a test that must fail"
+	@echo "make repeat    tests with fresh seeds, N=10 times: TESTS=tests/policies"
+	@echo "make soak      foremen killed and frozen for MINUTES=10; SEED=… repeats a schedule"
+	@echo "make bench     measure, beside the floor and peers: ARGS='--quick --only drain'"
 	@echo "make docs      build the documentation into docs/_build/html"
 	@echo "make env       make .venv with everything to work on the code"
 	@echo "make clean     remove what was made, environments too"
@@ -52,16 +69,16 @@ env: $(VENV)/.ready-dev
 # ---------------------------------------------------------------- tests
 
 test: $(VENV)/.ready-test
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(RUN) $(PYTEST) -n $(JOBS) --dist worksteal $(ARGS)
 
 test-fast: $(VENV)/.ready-test
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+	$(RUN) $(PYTEST) -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-newest:
 	@if PYTHON='$(PYTHON)' tools/find_python.sh newest >/dev/null; then \
 		$(MAKE) --no-print-directory $(NEWEST)/.ready-test && \
 		$(NEWEST)/bin/python --version && \
-		$(NEWEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" -o cache_dir=.cache/pytest-newest $(ARGS); \
+		$(NEWEST)/bin/python $(PYTEST) -n $(JOBS) --dist worksteal -o cache_dir=.cache/pytest-newest $(NEWEST_TESTS) $(ARGS); \
 	else \
 		echo "This machine has no other Python from 3.11 on: nothing more to test."; \
 	fi
@@ -75,6 +92,16 @@ coverage: $(VENV)/.ready-test
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report --fail-under=100 \
 		--include="src/treadle/policies/*,src/treadle/ports.py,src/treadle/foreman/*"
+
+# Takes some minutes; ARGS=--changed for those that a change concerns, ARGS=fence for some.
+mutations: $(VENV)/.ready-test
+	$(RUN) tools/mutate.py --jobs $(JOBS) $(ARGS)
+
+repeat: $(VENV)/.ready-test
+	@tools/repeat.sh $(RUN) $(N) $(TESTS)
+
+soak: $(VENV)/.ready-test
+	SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) $(RUN) -m pytest -s tests/soak/test_soak.py tests/soak/test_soak_servers.py $(ARGS)
 
 # ---------------------------------------------------------------- gates
 
@@ -104,11 +131,20 @@ docs: $(VENV)/.ready-dev
 
 # ---------------------------------------------------------------- to look at
 
-demo: $(VENV)/.ready-run
-	@$(RUN) -m treadle demo $(ARGS)
+# In a store of one's own: make demo URL=redis://localhost; that needs more than what runs alone.
+demo: $(VENV)/.ready-$(if $(URL),test,run)
+	@$(RUN) -m treadle demo $(if $(URL),--url '$(URL)') $(ARGS)
 
-bench: $(VENV)/.ready-run
+bench: $(VENV)/.ready-test
 	$(RUN) -m benchmarks $(ARGS)
+
+# The tables of docs/explanation/performance.md; for a machine with nothing else to do.
+bench-page: $(VENV)/.ready-test
+	$(RUN) -m benchmarks --page $(ARGS)
+
+# What a job may cost from now on, on this Python: see tests/bench.
+bench-record: $(VENV)/.ready-run
+	$(RUN) -m benchmarks.work --record
 
 clean:
 	rm -rf .venv .venv-newest .cache docs/_build build dist

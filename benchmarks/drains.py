@@ -1,72 +1,88 @@
-"""Jobs a second, from a full queue to an empty one."""
+"""Jobs a second, from a full queue to an empty one, results kept."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
+from benchmarks import floors, peer
+from benchmarks.commanded import command, stamps
 from benchmarks.figure import Figure
-from benchmarks.tasks import add, add_in_thread, app
+from benchmarks.stores import MEMORY, SQLITE, STORES, Place, place
+from benchmarks.tasks import add, add_in_thread, app, stamp
 from treadle import Task
 
-
-def run(scale: float) -> list[Figure]:
-    """Memory and SQLite, asyncio and threads, one process and two."""
-    found: list[Figure] = []
-    found += asyncio.run(_embedded("memory://", "memory", add, int(100_000 * scale)))
-    found += asyncio.run(_embedded("memory://", "memory", add_in_thread, int(20_000 * scale)))
-    for durability in ("full", "normal"):
-        with tempfile.TemporaryDirectory() as folder:
-            url = f"sqlite:///{folder}/jobs.db?durability={durability}"
-            name = f"sqlite {durability}"
-            found += asyncio.run(_embedded(url, name, add, int(60_000 * scale)))
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/jobs.db"
-        found += asyncio.run(_embedded(url, "sqlite full", add_in_thread, int(20_000 * scale)))
-    for processes in (1, 2):
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(_commanded(folder, processes, int(60_000 * scale)))
-    return found
+__all__ = ["commanded", "embedded", "enqueue", "fill", "run"]
 
 
-async def _embedded(url: str, name: str, task: Task, count: int) -> list[Figure]:
-    with app.override(url=url):
-        began = time.perf_counter()
-        for start in range(0, count, 1000):
-            await task.aenqueue_many([(n,) for n in range(start, min(count, start + 1000))])
-        enqueued = time.perf_counter() - began
+def run(scale: float) -> Iterator[Figure]:
+    """In this process, coroutines and threads; then foreman processes."""
+    for store in STORES:
+        with place(store) as at:
+            count = int((100_000 if store == MEMORY else 40_000) * scale)
+            value = asyncio.run(embedded(at, add, count))
+            other = peer.measure("drain", at, count=int(10_000 * scale))
+            yield Figure(
+                "drain", "embedded, coroutines", store, value, "jobs/s",
+                _floor(at, count), peer.PEER.beside(other),
+            )  # fmt: skip
+    for store in (MEMORY, SQLITE):
+        with place(store) as at:
+            count = int(20_000 * scale)
+            value = asyncio.run(embedded(at, add_in_thread, count))
+            floor = asyncio.run(floors.thread_rate(count)) if store == MEMORY else None
+            yield Figure("drain", "embedded, threads", store, value, "jobs/s", floor)
+    for processes in (1, 2, 4):
+        with place(SQLITE) as at:
+            count = int(60_000 * scale)
+            value = commanded(at, processes, count)
+            details = {"workers": processes, "kind": "process"}
+            other = peer.measure("drain", at, count=int(10_000 * scale), **details)
+            what = f"treadle run, {processes} process{'es' * (processes > 1)}"
+            yield Figure(
+                "drain", what, SQLITE, value, "jobs/s",
+                _floor(at, count), peer.PEER.beside(other),
+            )  # fmt: skip
+
+
+async def fill(at: Place, task: Task[..., Any], calls: list[tuple[Any, ...]]) -> None:
+    """Enqueue calls in the store of a place."""
+    with app.override(url=at.url):
+        await enqueue(task, calls)
+
+
+async def enqueue(task: Task[..., Any], calls: list[tuple[Any, ...]]) -> None:
+    """Enqueue calls, a thousand at a time."""
+    for start in range(0, len(calls), floors.PUSH):
+        await task.aenqueue_many(calls[start : start + floors.PUSH])
+
+
+async def embedded(at: Place, task: Task[..., Any], count: int) -> float:
+    with app.override(url=at.url):
+        await enqueue(task, [(n,) for n in range(count)])
         began = time.perf_counter()
         async with app.foreman(burst=True) as foreman:
             await foreman.join()
+            took = time.perf_counter() - began
             assert foreman.stats["job.succeeded"] == count, foreman.stats
-        drained = time.perf_counter() - began
-    how = f"{count:,} jobs, {task.mode}"
-    return [
-        Figure(f"{name}: enqueue_many", count / enqueued, "jobs/s", how),
-        Figure(f"{name}: drain, embedded", count / drained, "jobs/s", how),
-    ]
+        return count / took
 
 
-def _commanded(folder: str, processes: int, count: int) -> Figure:
-    """``treadle run``: from the first start of a job to the last, as the store has them."""
-    url = f"sqlite:///{folder}/jobs.db"
+def commanded(at: Place, processes: int, count: int) -> float:
+    """``treadle run``: between the starts of the first job and of the last."""
+    asyncio.run(fill(at, stamp, [(n,) for n in range(count)]))
+    process = command(at, "--burst", "--processes", str(processes))
+    assert process.wait() == 0, "treadle run failed"
+    times = sorted(stamps(at))
+    assert len(times) == count, f"{len(times)} of {count} jobs ran"
+    return (count - 1) / (times[-1] - times[0])
 
-    async def fill() -> None:
-        with app.override(url=url):
-            for start in range(0, count, 1000):
-                await add.aenqueue_many([(n,) for n in range(start, min(count, start + 1000))])
 
-    asyncio.run(fill())
-    root = Path(__file__).parent.parent
-    command = [sys.executable, "-m", "treadle", "run", "benchmarks.tasks:app", "--burst",
-               "--processes", str(processes), "--log-level", "warning"]  # fmt: skip
-    began = time.perf_counter()
-    subprocess.run(command, check=True, cwd=root, env={**os.environ, "BENCH_URL": url})
-    took = time.perf_counter() - began
-    how = f"{count:,} jobs, treadle run --processes {processes}, start and stop included"
-    return Figure("sqlite full: drain", count / took, "jobs/s", how)
+def _floor(at: Place, count: int) -> float:
+    if at.store == MEMORY:
+        return asyncio.run(floors.loop_rate(count))
+    with floors.rows(at) as rows:
+        rows.insert(count, floors.PUSH)
+        return asyncio.run(rows.drain(count))
