@@ -16,7 +16,16 @@ from treadle.pools.noticing import noticed_by
 from treadle.pools.places.process.forwarding import forward
 from treadle.pools.places.process.parcel import Parcel, proved, unpack
 from treadle.pools.places.process.trouble import pack_error
-from treadle.pools.places.ray.journal import ERROR, LOG, SAID, SKIPPED, VALUE, Journal, Report
+from treadle.pools.places.ray.journal import (
+    ERROR,
+    LEFT,
+    LOG,
+    SAID,
+    SKIPPED,
+    VALUE,
+    Journal,
+    Report,
+)
 from treadle.pools.places.ray.seat import Asked, RaySeat
 from treadle.pools.resident import Resident
 from treadle.pools.seat import loop_aside, seat_of
@@ -120,6 +129,8 @@ class Host:
         self._current = 0
         # The call that was asked to end, and whether any call should.
         self._asked: Asked | None = None
+        # The call whose plain code was asked to end, and whose future does not wait for that.
+        self._left = 0
         self.stopping = False
         self._resident: Resident | None = None
         self._runner: asyncio.Runner | None = None
@@ -192,6 +203,7 @@ class Host:
             self._asked = Asked(number, reason)
             task = self._task
             if task is None:
+                self._left = number
                 return "plain"
             if not self._plain:
                 task.get_loop().call_soon_threadsafe(task.cancel)
@@ -259,9 +271,13 @@ class Host:
                 self._current = order.number
             self._journal.begin(order.number)
             report = self._carried_out(order)
-            self._journal.end(report)
             with self._changed:
                 self._current = 0
+                if self._left == order.number:
+                    # This may arrive before the answer to who asked, and is not to contradict it.
+                    report = Report(order.number, LEFT, report.took)
+            self._journal.end(report)
+            with self._changed:
                 self._reports.append(report)
                 self._changed.notify_all()
             del order, report  # with what they refer to, before the next wait

@@ -17,13 +17,14 @@ from typing import Any, Final, NamedTuple
 
 __all__ = ["Findings", "Journal", "Report", "exhumed"]
 
-# What became of a call: it returned, it raised, it was passed over.
+# What became of a call: it returned, it raised, it was passed over, its future had to end before it.
 VALUE: Final = 1
 ERROR: Final = 2
 SKIPPED: Final = 3
+LEFT: Final = 4
 # What is not an end, and not written down: a call tells of itself, something was logged.
-SAID: Final = 4
-LOG: Final = 5
+SAID: Final = 5
+LOG: Final = 6
 _BEGUN: Final = 0
 
 _HEAD = struct.Struct("<BQdI")
@@ -48,7 +49,7 @@ class Report(NamedTuple):
     @property
     def is_end(self) -> bool:
         """Whether the call is over."""
-        return self.tag <= SKIPPED
+        return self.tag <= LEFT
 
 
 class Findings(NamedTuple):
