@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import traceback
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
 from tests.soak.tasks import app, witness
+from treadle.cli.statuses import UNAVAILABLE
+from treadle.errors import BackendUnavailable
 from treadle.failpoints import active
 from treadle.foreman.serve import serve
 from treadle.logs import configure
@@ -41,18 +44,21 @@ def main() -> int:
             points.close()
             points.enter_context(active({"ack.before_send": "stop#1"}))
 
+        serving = serve(
+            app.core,
+            opened=lambda _, loop: loop.add_signal_handler(signal.SIGUSR1, arm),
+            name=orders.name,
+            lease=orders.lease,
+            concurrency=orders.concurrency,
+            suspect_every=orders.lease / 2,
+            grace=orders.lease * 2,
+        )
         with app.override(url=orders.url):
-            return asyncio.run(
-                serve(
-                    app.core,
-                    opened=lambda _, loop: loop.add_signal_handler(signal.SIGUSR1, arm),
-                    name=orders.name,
-                    lease=orders.lease,
-                    concurrency=orders.concurrency,
-                    suspect_every=orders.lease / 2,
-                    grace=orders.lease * 2,
-                )
-            )
+            try:
+                return asyncio.run(serving)
+            except BackendUnavailable:
+                traceback.print_exc()
+                return UNAVAILABLE
 
 
 if __name__ == "__main__":

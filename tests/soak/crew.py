@@ -14,6 +14,7 @@ import msgspec
 
 from tests.soak.child import Orders
 from tests.soak.plan import Kind, Strike
+from treadle.cli.statuses import UNAVAILABLE
 from treadle.clock import SystemClock
 from treadle.testing.ledger import Blow, Ledger
 
@@ -45,6 +46,8 @@ class _Member:
         self.ledger = ledger
         # When it is to be woken; ``None`` while it is not frozen.
         self.wake: float | None = None
+        # The store was away in its life.
+        self.cut_off = False
         # Asked to freeze at a verdict: until when that is awaited, and for how long.
         self.armed: tuple[float, float] | None = None
 
@@ -56,6 +59,12 @@ class _Member:
     def begun(self) -> bool:
         """It has had a job."""
         return self.ledger.exists() and self.ledger.stat().st_size > 0
+
+    def excused(self) -> bool:
+        """It was killed, or has not begun because the store was away."""
+        status = self.process.poll()
+        met_nobody = status == UNAVAILABLE and self.cut_off and not self.begun()
+        return status == -signal.SIGKILL or met_nobody
 
     def status(self) -> int | None:
         """How it ended; ``None`` while it runs. Before it listens to signals, one just ends it."""
@@ -99,6 +108,8 @@ class Crew:
     def cut_off(self) -> Iterator[None]:
         """A block in which the store does not answer; written down for each foreman."""
         able = {name: one for name, one in self._members.items() if one.wake is None}
+        for member in self._members.values():
+            member.cut_off = True
         for member in able.values():
             member.armed = None
             self._ledger.fault(member.name, Blow.FROZEN)
@@ -177,7 +188,7 @@ class Crew:
         for member in self._members.values():
             status = member.process.poll()
             if status is not None:
-                if status != -signal.SIGKILL:
+                if not member.excused():
                     self.unexpected.append(f"{member.name} ended with status {status}")
                 continue
             stopped = os.waitid(os.P_PID, member.process.pid, os.WSTOPPED | os.WNOHANG) is not None

@@ -18,7 +18,7 @@ from treadle.clock import SystemClock
 from treadle.errors import BackendError
 from treadle.ports import Query
 from treadle.records import FINAL
-from treadle.testing.ledger import Dump, Findings, check, dump
+from treadle.testing.ledger import Blow, Dump, Findings, Ledger, check, dump
 from treadle.testing.servers import Server
 
 __all__ = ["Goal", "Soak"]
@@ -72,6 +72,7 @@ class Soak:
         seed: of what is struck when, and of the jobs.
         lease: seconds.
         server: has the store; it is killed and frozen, too.
+        forgets: whether the store may forget the last claims when its server is killed.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Soak:
         *,
         lease: float,
         server: Server | None = None,
+        forgets: bool = False,
     ) -> None:
         self._directory = directory
         self._posts = posts
@@ -89,8 +91,10 @@ class Soak:
         self._lease = lease
         self._clock = SystemClock()
         self._ledgers = directory / "ledgers"
+        self._ledger: Ledger
         self._crew: Crew
         self._server = server
+        self._forgets = forgets
         # Blows to the server after which work went on.
         self.recoveries = 0
 
@@ -98,6 +102,7 @@ class Soak:
         """Strike for so long, longer until the goal is reached, at most for ``longest``."""
         async with AsyncExitStack() as stack:
             ledger = stack.enter_context(witness(self._ledgers, "driver", self._lease))
+            self._ledger = ledger
             stack.enter_context(app.override(url=self._posts[0].url))
             await stack.enter_async_context(app)
             self._crew = Crew(
@@ -160,6 +165,8 @@ class Soak:
             await self._clock.sleep(_HARM_EVERY * (0.5 + strike.whom))
             with self._crew.cut_off():
                 if strike.kind is Kind.KILL:
+                    if self._forgets:
+                        self._ledger.fault("store", Blow.CRASHED)
                     await asyncio.to_thread(server.kill)
                     await asyncio.to_thread(server.start)
                 else:

@@ -44,7 +44,8 @@ async def test_neither_foremen_nor_the_server_can_be_struck_so_that_a_job_is_los
             refused=int(3 * MINUTES),
         )
         print(f"\nSEED={SEED}, ledgers and log in {tmp_path}")
-        soak = Soak(tmp_path, posts, SEED, lease=LEASE, server=server)
+        forgets = isinstance(server, PostgresServer)
+        soak = Soak(tmp_path, posts, SEED, lease=LEASE, server=server, forgets=forgets)
         findings = await soak.run(MINUTES * 60, goal, longest=MINUTES * 60 * 3)
         print(findings.report())
         assert not findings.violations, f"SEED={SEED}, {tmp_path}\n{findings.report()}"

@@ -205,6 +205,12 @@ def fence_given_twice(run: Run) -> None:
     run.keep("shared")
 
 
+def given_twice_long_after_a_crash(run: Run) -> None:
+    run.fault("store", Blow.CRASHED)
+    run.tick(1.1)
+    fence_given_twice(run)
+
+
 def started_twice(run: Run) -> None:
     run.push("eager")
     run.grant("eager", who="two")
@@ -348,6 +354,7 @@ def refused_in_silence(run: Run) -> None:
         (lower_fence_wins, Rule.ONE_WINNER, "although fence 2"),
         (carried_out_twice, Rule.ONE_WINNER, "carried out 2 times"),
         (fence_given_twice, Rule.FENCES_GROW, "same fence"),
+        (given_twice_long_after_a_crash, Rule.FENCES_GROW, "same fence"),
         (started_twice, Rule.FENCES_GROW, "started 2 times"),
         (repeat_without_a_fault, Rule.NO_UNEXPLAINED_REPEAT, "nothing was done"),
         (repeat_before_its_fault, Rule.NO_UNEXPLAINED_REPEAT, "nothing was done"),
@@ -414,6 +421,18 @@ def wanted_again(run: Run) -> None:
     run.keep("well", 2)
 
 
+def forgotten_in_a_crash(run: Run) -> None:
+    run.push("shared")
+    run.grant("shared", 1, "two")
+    run.start("shared", 1, "two")
+    run.fault("two", Blow.FROZEN)
+    run.fault("store", Blow.CRASHED)
+    run.tick(0.9)
+    run.fault("two", Blow.WOKEN)
+    run.work("shared", 1, "one")
+    run.keep("shared")
+
+
 def to_be_repeated(run: Run) -> None:
     run.push("flaky")
     run.grant("flaky", 1, "two")
@@ -431,6 +450,7 @@ def to_be_repeated(run: Run) -> None:
         excused_by_a_frozen_neighbour,
         asleep_before_the_start,
         wanted_again,
+        forgotten_in_a_crash,
         to_be_repeated,
     ],
 )

@@ -98,6 +98,8 @@ async def _grant(tx: Tx, asks: tuple[Ask, ...], who: str, lease: float) -> Permi
         line = hold_line(hold.key)
         await tx.limits.set_slots(line, hold.slots)
         await tx.limits.take(permit, line, hold.units)
+        # A fence is for who holds something alone. A crash of the server must not give it again.
+        tx.must_sync |= hold.slots == 1
     for ask in asks:
         if isinstance(ask, Spend):
             _, state = rates.reserve(await rate_state(tx, ask.key), tx.now, ask)

@@ -114,6 +114,8 @@ class Blow(StrEnum):
     KILLED = "killed"
     FROZEN = "frozen"
     WOKEN = "woken"
+    # A store that does not bring every grant to the disk, and may have forgotten the last ones.
+    CRASHED = "crashed"
 
 
 class Fault(_Entry, frozen=True, kw_only=True, tag="fault"):

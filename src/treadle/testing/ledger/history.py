@@ -29,9 +29,11 @@ from treadle.testing.ledger.entries import (
     decode,
 )
 
-__all__ = ["FINAL_VERDICTS", "Grant", "History", "Process", "Reason", "Story"]
+__all__ = ["FINAL_VERDICTS", "FORGETS", "Grant", "History", "Process", "Reason", "Story"]
 
 FINAL_VERDICTS = frozenset({"done", "failed", "cancelled"})
+FORGETS = 1.0
+"""Seconds after which a grant has reached the disk of a store that does not wait for that."""
 _TAKEN = frozenset({"ok", "already"})
 
 
@@ -103,8 +105,8 @@ class Story:
         return found
 
     def in_order(self) -> list[Grant]:
-        """By fence."""
-        return [self.grants[key] for key in sorted(self.grants)]
+        """By fence; of those that share one, by when they were given."""
+        return sorted(self.grants.values(), key=lambda grant: (grant.fence, grant.given))
 
     def after(self, grant: Grant) -> float:
         """By when the next lease of the job was given; ``inf`` when there was none."""
@@ -138,6 +140,7 @@ class History:
         slow: seconds from which on a late answer of the store is an excuse by itself.
         stories: by job.
         processes: by name.
+        crashes: when a store was killed that may forget the last grants by that.
         passed: fences in the order in which each guarded resource took them.
     """
 
@@ -145,6 +148,7 @@ class History:
         self.slow = math.inf
         self.stories: dict[str, Story] = {}
         self.processes: dict[str, Process] = {}
+        self.crashes: list[float] = []
         self.passed: defaultdict[str, list[Passed]] = defaultdict(list)
 
     @classmethod
@@ -207,6 +211,8 @@ class History:
                 grant.answers.append(entry)
 
     def _fault(self, process: Process, fault: Fault) -> None:
+        if fault.blow is Blow.CRASHED:
+            self.crashes.append(fault.at)
         if fault.blow is Blow.KILLED:
             process.killed = fault.at
         if fault.blow is Blow.FROZEN:
@@ -218,6 +224,11 @@ class History:
         """Every lease."""
         for story in self.stories.values():
             yield from story.grants.values()
+
+    def forgotten(self, grant: Grant) -> bool:
+        """Whether the store crashed when it had just given a lease."""
+        # It is written down before it is done.
+        return any(grant.begin - FORGETS <= at <= grant.given + FORGETS for at in self.crashes)
 
     def blamed(self, grant: Grant) -> Reason | None:
         """What was done to the process of a lease before the job was given to another.

@@ -77,7 +77,9 @@ def fences_grow(history: History) -> Iterator[Violation]:
     for story in history.stories.values():
         grants = story.in_order()
         for one, other in pairwise(grants):
-            if one.fence == other.fence:
+            if one.fence == other.fence and not (
+                history.forgotten(one) or history.forgotten(other)
+            ):
                 yield Violation(
                     rule=Rule.FENCES_GROW,
                     text=f"{one}: the same fence was given to {other.process}",
