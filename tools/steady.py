@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import pytest
 
-FEW = 3
+FEW = 5
 """With more failures than that, nothing is called unsteady."""
 TIMES = 3
 """How often each of them has to pass."""
@@ -37,7 +37,7 @@ def unsteady(names: Sequence[str]) -> bool:
     for name in names:
         for _ in range(TIMES):
             print(f"\n=== by itself: {name}", flush=True)
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name]
+            command = [sys.executable, "-m", "pytest", "-q", name]
             if subprocess.run(command, check=False).returncode != 0:
                 return False
     return True
