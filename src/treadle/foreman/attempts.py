@@ -184,7 +184,7 @@ class Attempts:
             # Whatever came after it. The store answers that it knows.
             self._judged(job, _SUCCESS, None)
             self._put(job, Done())
-        elif isinstance(ending, LeaseLost) and not isinstance(ending, CutOff):
+        elif job.lost:
             self._drop(job)
         elif error is None:
             self._judged(job, _SUCCESS, None)

@@ -35,7 +35,8 @@ class Running:
 
     __slots__ = (
         "_foreman", "began", "breaker", "commits", "ending", "has_started", "held_until",
-        "latest", "lease", "leave", "on_start", "reported", "settled", "slot", "task", "token",
+        "latest", "lease", "leave", "lost", "on_start", "reported", "settled", "slot", "task",
+        "token",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, held_until: float, leave: Pass, foreman: Noticed) -> None:
@@ -48,7 +49,10 @@ class Running:
         self.token: Token = lease.token
         # Local, monotonic: past it the lease counts as lost, whatever the store thinks.
         self.held_until = held_until
+        # Why it was asked to end; and whether because its lease is gone, with the right to say
+        # anything of the job. Not that of one that was cut off: the store may still know of it.
         self.ending: BaseException | None = None
+        self.lost = False
         # A transaction ends it in the store, or has ended it: its lease goes with the commit.
         self.commits = False
         self.has_started = False
@@ -73,9 +77,7 @@ class Running:
     @property
     def renews(self) -> bool:
         """Whether its lease is to be renewed: also of what was asked to end, until it has."""
-        if self.settled or self.commits:
-            return False
-        return not isinstance(self.ending, LeaseLost) or isinstance(self.ending, CutOff)
+        return not (self.settled or self.commits or self.lost)
 
     def started(self) -> None:
         """The code is about to run."""
@@ -99,6 +101,7 @@ class Running:
         if self.settled or (self.commits and isinstance(reason, LeaseLost)):
             return
         if self.ending is None:
+            self.lost = isinstance(reason, LeaseLost) and not isinstance(reason, CutOff)
             self.ending = reason
             self._foreman.on_ending(self)
         if self.task is not None:
