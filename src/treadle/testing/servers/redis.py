@@ -23,6 +23,8 @@ class RedisServer(Server):
         users: accounts, as the lines of ``ACL SETUSER`` without these words.
         replica_of: the server whose data it copies.
         tls: whether it speaks TLS only, with certificates of its own.
+        program: the path of ``redis-server`` or ``valkey-server``; by default the one of this
+            machine, of Redis where it has both.
     """
 
     start_seconds = 20.0
@@ -35,8 +37,10 @@ class RedisServer(Server):
         users: Sequence[str] = (),
         replica_of: RedisServer | None = None,
         tls: bool = False,
+        program: str | None = None,
     ) -> None:
         super().__init__(port=port)
+        self._program = program
         self.users = tuple(users)
         self.certificates: Certificates | None = make_certificates(self.folder) if tls else None
         self.config = {
@@ -61,7 +65,8 @@ class RedisServer(Server):
         return f"{scheme}://{HOST}:{self.port}/0"
 
     def command(self) -> Sequence[str]:
-        program = find_binary(["redis-server", "valkey-server"], package="redis-server")
+        names = ["redis-server", "valkey-server"]
+        program = self._program or find_binary(names, package="redis-server")
         return [program, str(self.folder / "redis.conf")]
 
     def prepare(self) -> None:
