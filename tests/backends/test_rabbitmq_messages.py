@@ -98,7 +98,7 @@ async def test_a_message_grants_nothing(bench: Bench) -> None:
     later = await store.add(due=In(3600.0))
     ids = [running.spec.id, over.spec.id, later, "unknown"]
     named = [Named(job_id=one, line=Line("default", 0)) for one in ids]
-    await bench.backend._on_thread(bench.backend._messages.send(named))
+    await bench.backend._on_thread(bench.backend._client.send(named))
     assert await store.claimed(10, who="two") == []
     assert bench.asked[-1] == tuple(ids)
     assert await bench.messages() == 0
@@ -163,7 +163,7 @@ async def test_a_claim_that_is_cancelled_keeps_no_message(
 ) -> None:
     ids = await bench.store.add_many(2)
     took, go_on = threading.Event(), threading.Event()
-    take = bench.backend._messages.take
+    take = bench.backend._client.take
 
     async def slow(ask: Claim) -> Taken:
         taken = await take(ask)
@@ -172,7 +172,7 @@ async def test_a_claim_that_is_cancelled_keeps_no_message(
         return taken
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.backend._messages, "take", slow)
+        patched.setattr(bench.backend._client, "take", slow)
         claim = asyncio.ensure_future(bench.store.claim(2))
         await eventually(took.is_set)
         claim.cancel()

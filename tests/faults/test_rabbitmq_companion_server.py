@@ -52,7 +52,7 @@ class Bench:
         async with asyncio.timeout(120):
             while True:
                 await self.store.add(queue="probe")
-                if not self.backend._messages._away:
+                if not self.backend._client._away:
                     return
                 await SystemClock().sleep(0.2)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from treadle.ids import Ids
+
 __all__ = ["Settings"]
 
 
@@ -20,3 +22,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     new_id: Callable[[], str]
     # Makes nonces for sessions.
     new_nonce: Callable[[], int]
+
+    @classmethod
+    def of(cls, ids: Ids, *, max_failed: int, request_ttl: float) -> Settings:
+        """With ids and nonces from one source."""
+        return cls(
+            max_failed=max_failed, request_ttl=request_ttl, new_id=ids.new, new_nonce=ids.nonce
+        )

@@ -42,10 +42,5 @@ def connect(
     clock = clock or SystemClock()
     ids = ids or SystemIds(clock)
     address = parse(url, max_failed=max_failed)
-    settings = Settings(
-        max_failed=address.max_failed,
-        request_ttl=request_ttl,
-        new_id=ids.new,
-        new_nonce=ids.nonce,
-    )
+    settings = Settings.of(ids, max_failed=address.max_failed, request_ttl=request_ttl)
     return PostgresBackend(address, namespace, settings, clock=clock, ids=ids)

@@ -9,7 +9,7 @@ Order of the layers, lowest first: ``address``, ``layout``, ``envelope``, ``endi
 and decisions), ``refusals``, ``link`` (connections), ``topology`` and ``registry`` (which queues
 there are), ``publish``, ``sessions``, ``intake`` (taking messages). Alone: ``bell`` (who waits),
 ``claim``, ``settle``, ``events``, ``client`` (all of it on one loop), ``backend``. With a
-companion: ``messages``, ``companion``.
+companion: ``messages``, ``companion``. Below both backends: ``threaded``.
 """
 
 from __future__ import annotations

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.client import Client
 from treadle.backends.rabbitmq.layout import CRASHES_MAX
+from treadle.backends.rabbitmq.threaded import Threaded
 from treadle.clock import Clock
 from treadle.errors import BackendError, InvalidOption, Unsupported
 from treadle.events import Event
 from treadle.ids import Ids
 from treadle.logs import get_logger
-from treadle.loopthread import LoopThread
 from treadle.ports import (
     Altered,
     Cell,
@@ -42,17 +41,14 @@ from treadle.records import Ask, JobState, NewJob, Pushed, Renewal, Session, Ses
 __all__ = ["RabbitBackend"]
 
 _log = get_logger("treadle.rabbitmq")
-_T = TypeVar("_T")
 _PRESENCE = 60.0
 _COUNTS = Query(counts=True)
 
 
-class RabbitBackend:
+class RabbitBackend(Threaded[Client]):
     """Jobs in RabbitMQ.
 
-    Made by :func:`treadle.backends.rabbitmq.connect`. Safe to use from any loop and thread: the
-    connections live on the loop of a thread of their own, so that no code of a job, however long
-    it blocks, keeps the server from hearing that this process is alive.
+    Made by :func:`treadle.backends.rabbitmq.connect`. Safe to use from any loop and thread.
 
     Args:
         address: where the server is.
@@ -71,44 +67,23 @@ class RabbitBackend:
         self._namespace = namespace
         self._clock = clock
         self._ids = ids
-        self._begin()
+        super().__init__()
 
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._thread = LoopThread("treadle-rabbitmq")
-        self._client = Client(self._address, self._namespace, self._clock, self._ids)
-        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-
-    async def _on_thread(self, verb: Coroutine[Any, Any, _T]) -> _T:
-        """Carry out a verb to its end, also when nobody waits for it any more."""
-        return await asyncio.shield(asyncio.wrap_future(self._thread.start(verb)))
+    def _made(self) -> Client:
+        return Client(self._address, self._namespace, self._clock, self._ids)
 
     # ------------------------------------------------------------- life
 
-    async def open(self) -> None:
-        """Reach the server and make what every namespace has."""
-        if self._pid != os.getpid():  # connections and thread are the parent's
-            self._begin()
-        self._loops.add(asyncio.get_running_loop())
-        await self._on_thread(self._client.open())
-
     async def aclose(self) -> None:
         """The running loop is done; with the last one the connections are closed."""
-        loop = asyncio.get_running_loop()
-        self._client.broadcast.close(loop)
-        known = loop in self._loops
-        self._loops.discard(loop)
-        if known and not self._loops:
-            await self._on_thread(self._client.aclose())
+        self._client.broadcast.close(asyncio.get_running_loop())
+        await super().aclose()
 
     def close(self) -> None:
         """Close the connections, and end the thread."""
-        if self._pid != os.getpid():
-            return
-        self._client.broadcast.close(None)
-        self._loops.clear()
-        self._thread.call(self._client.aclose())
-        self._thread.close()
+        if self._pid == os.getpid():
+            self._client.broadcast.close(None)
+        super().close()
 
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``."""

@@ -17,11 +17,9 @@ one goes by the order of the companion alone.
 from __future__ import annotations
 
 import asyncio
-import os
-import weakref
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -29,11 +27,11 @@ from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.envelope import delay_of
 from treadle.backends.rabbitmq.layout import Line
 from treadle.backends.rabbitmq.messages import Messages, Named, Taken
+from treadle.backends.rabbitmq.threaded import Threaded
 from treadle.clock import Clock
 from treadle.events import Event
 from treadle.failpoints import failpoint
 from treadle.ids import Ids
-from treadle.loopthread import LoopThread
 from treadle.ports import (
     Altered,
     Backend,
@@ -70,13 +68,12 @@ from treadle.verdicts import Again, Done, Released
 
 __all__ = ["CompanionBackend"]
 
-_T = TypeVar("_T")
 _SWEEP = 1.0
 """Seconds without a place left over, after which a claim goes by the order of the companion."""
 _NAMED = frozenset({PushStatus.CREATED, PushStatus.REPLACED})
 
 
-class CompanionBackend:
+class CompanionBackend(Threaded[Messages]):
     """Jobs in another backend, given to foremen through RabbitMQ.
 
     Made by :func:`treadle.backends.rabbitmq.connect`. As safe to use from loops and threads as the
@@ -102,13 +99,9 @@ class CompanionBackend:
         self._namespace = namespace
         self._clock = clock
         self._ids = ids
-        self._begin()
+        super().__init__()
 
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._thread = LoopThread("treadle-rabbitmq")
-        self._messages = Messages(self._address, self._namespace, self._ids)
-        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+    def _made(self) -> Messages:
         # Where the jobs of leases are named again.
         self._lines: dict[Token, Line] = {}
         # Those of which a job was seen.
@@ -116,41 +109,29 @@ class CompanionBackend:
         # When a claim last had places for jobs without a message.
         self._swept = self._clock.monotonic()
         self._sweeping = False
-
-    async def _on_thread(self, verb: Coroutine[Any, Any, _T]) -> _T:
-        return await asyncio.shield(asyncio.wrap_future(self._thread.start(verb)))
+        return Messages(self._address, self._namespace, self._ids)
 
     # ------------------------------------------------------------- life
 
     async def open(self) -> None:
         """Reach both stores."""
-        if self._pid != os.getpid():  # connections and thread are the parent's
-            self._begin()
-        self._loops.add(asyncio.get_running_loop())
         await self.companion.open()
-        await self._on_thread(self._messages.open())
+        await super().open()
 
     async def aclose(self) -> None:
         """The running loop is done; with the last one the connections are closed."""
-        loop = asyncio.get_running_loop()
-        known = loop in self._loops
-        self._loops.discard(loop)
-        if known and not self._loops and self._pid == os.getpid():
-            await self._on_thread(self._messages.aclose())
+        await super().aclose()
         await self.companion.aclose()
 
     def close(self) -> None:
         """Close both stores."""
-        if self._pid == os.getpid():
-            self._loops.clear()
-            self._thread.call(self._messages.aclose())
-            self._thread.close()
+        super().close()
         self.companion.close()
 
     async def probe(self) -> Mapping[str, Any]:
         """Facts of both for ``treadle doctor``."""
         facts = dict(await self.companion.probe())
-        broker = await self._on_thread(self._messages.facts())
+        broker = await self._on_thread(self._client.facts())
         findings = [*facts.get("findings", ()), *broker.pop("findings")]
         return {**facts, **broker, "findings": findings}
 
@@ -186,26 +167,26 @@ class CompanionBackend:
             claimed = await self.companion.claim(replace(ask, first=(*ask.first, *first)))
         except BaseException:
             if taken.messages:
-                await self._on_thread(self._messages.finish(taken))
+                await self._on_thread(self._client.finish(taken))
             raise
         for lease in claimed.leases:
             self._lines[lease.token] = Line(lease.spec.queue, lease.spec.priority)
         if taken.messages:
             used = first or {lease.token.job_id for lease in claimed.leases}
             failpoint("message.before_ack")
-            await self._on_thread(self._messages.finish(taken, used))
+            await self._on_thread(self._client.finish(taken, used))
             failpoint("message.after_ack")
         lines = {self._lines[lease.token] for lease in claimed.leases} - self._met
         if lines:
             self._met |= lines
-            await self._on_thread(self._messages.meet(lines))
+            await self._on_thread(self._client.meet(lines))
         return claimed
 
     async def _take(self, ask: Claim) -> Taken:
         places = ask.limit - len(ask.first)
         if places <= 0:
             return Taken()
-        taking = self._thread.start(self._messages.take(replace(ask, limit=places)))
+        taking = self._thread.start(self._client.take(replace(ask, limit=places)))
         try:
             return await asyncio.shield(asyncio.wrap_future(taking))
         except asyncio.CancelledError:
@@ -225,7 +206,7 @@ class CompanionBackend:
     def _give_back(self, taking: Future[Taken]) -> None:
         """Nobody waits any more for what was taken."""
         if not taking.cancelled() and taking.exception() is None:
-            self._thread.start(self._messages.finish(taking.result()))
+            self._thread.start(self._client.finish(taking.result()))
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
@@ -277,7 +258,7 @@ class CompanionBackend:
     async def _name(self, named: Sequence[Named]) -> None:
         if named:
             failpoint("message.before_send")
-            await self._on_thread(self._messages.send(named))
+            await self._on_thread(self._client.send(named))
             failpoint("message.after_send")
 
     async def find(self, query: Query) -> Page:
