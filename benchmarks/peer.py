@@ -24,6 +24,7 @@ __all__ = ["PEER", "Peer", "measure"]
 CACHE = Path(__file__).parent.parent / ".cache" / "bench"
 _SECONDS = 600.0
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_NEWEST = Path(__file__).parent.parent / "tools" / "find_python.sh"
 
 
 class Peer:
@@ -35,6 +36,8 @@ class Peer:
         program: prints what it measured as JSON.
         words: the program's first arguments; what is asked comes after them.
         promise: what it does with its defaults, where that is not what we do.
+        least: the oldest Python that it runs on; with an older one the newest of this machine is
+            taken.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class Peer:
         *,
         words: Sequence[str] = (),
         promise: str = "",
+        least: tuple[int, int] = (3, 11),
     ) -> None:
         self.name = name
         self.requirements = tuple(requirements)
         self.program = program
         self._words = tuple(words)
         self._promise = promise
+        self._least = least
         self._missing = False
         self._failed: list[str] = []
 
@@ -101,13 +106,20 @@ class Peer:
         if self._missing or ready.exists():
             return None if self._missing else python
         print(f"installing {wanted} into {home} …", file=sys.stderr, flush=True)
-        venv.create(home, with_pip=True, clear=True)
-        if not self._install(python):
+        if not (self._made(home) and self._install(python)):
             print(f"{wanted} could not be installed: its column stays empty", file=sys.stderr)
             self._missing = True
             return None
         ready.touch()
         return python
+
+    def _made(self, home: Path) -> bool:
+        if sys.version_info >= self._least:
+            venv.create(home, with_pip=True, clear=True)
+            return True
+        found = subprocess.run([_NEWEST, "newest"], check=False, capture_output=True, text=True)
+        line = [found.stdout.strip(), "-m", "venv", "--clear", str(home)]
+        return found.returncode == 0 and subprocess.run(line, check=False).returncode == 0
 
     def _install(self, python: Path) -> bool:
         line = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

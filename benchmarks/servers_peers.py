@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peer import Peer
 
@@ -11,8 +12,8 @@ __all__ = ["POSTGRES", "RABBITMQ", "REDIS"]
 _ASK = Path(__file__).parent / "peers" / "ask.py"
 
 
-def _peer(name: str, requirements: str, promise: str) -> Peer:
-    return Peer(name, requirements.split(), _ASK, words=[f"with_{name}"], promise=promise)
+def _peer(name: str, requirements: str, promise: str, **more: Any) -> Peer:
+    return Peer(name, requirements.split(), _ASK, words=[f"with_{name}"], promise=promise, **more)
 
 
 REDIS = (
@@ -44,6 +45,12 @@ REDIS = (
         "repid", "repid==2.1.4 redis==7.4.1 typing_extensions==4.16.0",
         "a stream, acknowledged after it has run; what a dead worker held is not taken back; "
         "1,000 jobs at a time; it has no results",
+    ),
+    _peer(
+        "ardiq", "ardiq==1.2.0",
+        "its core is compiled; a stream, acknowledged after it has run, so at least once; 16 jobs "
+        "at a time; results for five minutes",
+        least=(3, 12),
     ),
 )  # fmt: skip
 POSTGRES = (
