@@ -34,6 +34,7 @@ from treadle.enqueueing import (
 )
 from treadle.errors import InvalidCall, InvalidOption, NotOpen, UsageError
 from treadle.guards import is_mapping, is_tuple
+from treadle.hints import did_you_mean
 from treadle.injected import Injected, injected_of
 from treadle.mould import Mould
 from treadle.naming import task_name
@@ -99,6 +100,14 @@ class Registration:
         return Facts(self.name, self.is_async, tuple(visible))
 
 
+_SYNONYMS = {
+    "delay": "enqueue", "apply_async": "enqueue", "send": "enqueue", "defer": "enqueue",
+    "kiq": "aenqueue", "send_async": "aenqueue", "defer_async": "aenqueue", "kicker": "options",
+    "send_with_options": "options", "configure": "options", "s": "bind", "si": "bind",
+}  # fmt: skip
+"""Words for the same in other libraries."""
+
+
 class Task(Generic[P, R_co]):
     """A registered function with its options. Made by ``@app.task`` or ``@treadle.task``.
 
@@ -130,6 +139,16 @@ class Task(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+    if not TYPE_CHECKING:  # for a type checker every name would exist
+
+        def __getattr__(self, name: str) -> Any:
+            # Asked for by what copies and inspects, too, before anything is set.
+            if name.startswith("_"):
+                raise AttributeError(f"a task has no attribute {name!r}")
+            known = [one for one in dir(type(self)) if not one.startswith("_")]
+            hint = did_you_mean(name, known, _SYNONYMS)
+            raise AttributeError(f"task {self.__dict__.get('name')!r} has no {name!r}{hint}")
 
     @property
     def core(self) -> Core | None:

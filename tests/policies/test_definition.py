@@ -86,6 +86,10 @@ def test_replace_keeps_the_rest_and_checks_again() -> None:
     ("make", "says"),
     [
         (lambda: Retry(give_up=OSError), r"'give_up' \(did you mean 'give_up_on'\?\)"),
+        (lambda: Retry(max_retries=3), r"'max_retries' \(did you mean 'max'\?\)"),
+        (lambda: Retry(autoretry_for=OSError), r"'autoretry_for' \(did you mean 'on'\?\)"),
+        (lambda: Rate(1, period=1), r"'period' \(did you mean 'per'\?\)"),
+        (lambda: Slots(1, weight=2), r"'weight' \(did you mean 'units'\?\)"),
         (lambda: Timeout(attempts=3), r"'attempts' \(did you mean 'attempt'\?\)"),
         (lambda: Breaker(treshold=3), r"'treshold' \(did you mean 'threshold'\?\)"),
         (lambda: Rate(1, per=1, bursts=3), r"'bursts' \(did you mean 'burst'\?\)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import runpy
@@ -237,3 +238,25 @@ class TestCalls:
         app = make()
         with pytest.raises(InvalidCall, match="is a call of 'two', not of 'one'"):
             list(app.task(name="one")(plain)._calls([app.task(name="two")(later).bind(1)]))
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("delay", "'enqueue'"),
+        ("apply_async", "'enqueue'"),
+        ("kiq", "'aenqueue'"),
+        ("s", "'bind'"),
+        ("enqeue", "'enqueue'"),
+    ],
+)
+def test_a_word_of_another_library_is_known(word: str, hint: str) -> None:
+    with pytest.raises(AttributeError, match=rf"plain' has no '{word}' \(did you mean {hint}\?\)"):
+        getattr(make().task(plain), word)
+
+
+def test_what_a_task_does_not_have_is_found_out_as_ever() -> None:
+    made = make().task(plain)
+    assert not hasattr(made, "zzz")
+    assert not hasattr(type(made).__new__(type(made)), "name"), "before anything is set"
+    assert copy.copy(made).name == made.name

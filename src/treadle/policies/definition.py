@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, NoReturn, Self, TypeVar, cast
+from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
 
 from treadle.errors import InvalidOption
 from treadle.guards import refuse_unknown
@@ -24,6 +24,9 @@ class Definition:
     """
 
     __slots__ = ()
+
+    synonyms: ClassVar[Mapping[str, str]] = {}
+    """Words for the same in other libraries, and the options that they are here."""
 
     def __new__(cls, *_args: Any, **options: Any) -> Self:
         _check_names(cls, options)
@@ -119,7 +122,7 @@ def _defaults(cls: type[Definition]) -> dict[str, Any]:
 
 
 def _check_names(cls: type[Definition], options: Mapping[str, Any]) -> None:
-    refuse_unknown(cls.__name__, options, _defaults(cls))
+    refuse_unknown(cls.__name__, options, _defaults(cls), cls.synonyms)
 
 
 def _show(value: Any) -> str:

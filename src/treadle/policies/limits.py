@@ -13,7 +13,7 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 from uuid import UUID
 
 from treadle.durations import Duration, seconds
@@ -60,6 +60,10 @@ class Rate(Definition):
     """
 
     __slots__ = ("_by", "_cost", "algorithm", "burst", "by", "cost", "count", "key", "per", "scope")
+    synonyms: ClassVar[Mapping[str, str]] = {
+        "limit": "count", "max": "count", "times": "count", "rate": "count", "amount": "count",
+        "period": "per", "window": "per", "seconds": "per", "interval": "per", "weight": "cost",
+    }  # fmt: skip
 
     count: float
     per: float
@@ -167,6 +171,10 @@ class Slots(Definition):
     """
 
     __slots__ = ("_by", "by", "key", "scope", "slots", "units")
+    synonyms: ClassVar[Mapping[str, str]] = {
+        "limit": "slots", "max": "slots", "count": "slots", "concurrency": "slots",
+        "weight": "units", "cost": "units",
+    }  # fmt: skip
 
     slots: int
     units: int

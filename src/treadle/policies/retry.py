@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -71,6 +71,12 @@ class Retry(Definition):
         "on",
         "until",
     )
+    synonyms: ClassVar[Mapping[str, str]] = {
+        "attempts": "max", "max_attempts": "max", "max_retries": "max", "max_tries": "max",
+        "times": "max", "retries": "max", "delay": "backoff", "wait": "backoff",
+        "interval": "backoff", "countdown": "backoff", "exceptions": "on", "retry_for": "on",
+        "autoretry_for": "on", "retry_on": "on", "throws": "give_up_on",
+    }  # fmt: skip
 
     max: int | None
     on: tuple[Condition, ...]

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 __all__ = ["Findings", "Journal", "Report", "exhumed"]
 
-# What became of a call: it returned, it raised, it was passed over, its future had to end before it.
+# What became of a call: it returned, it raised, it was passed over, its future ended before it did.
 VALUE: Final = 1
 ERROR: Final = 2
 SKIPPED: Final = 3
