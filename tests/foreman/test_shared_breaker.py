@@ -16,7 +16,7 @@ import pytest
 from tests.foreman.breaker_user import make
 from tests.foreman.kit import Manual, advance_until, listen, names
 from tests.places import place
-from treadle import Breaker, JobState, Retry, Treadle, Trip
+from treadle import Breaker, JobState, Retry, Skip, Treadle, Trip
 from treadle.errors import BackendUnavailable, InvalidOption, Unsupported
 from treadle.foreman import Foreman
 from treadle.foreman.breakers import Breakers
@@ -96,20 +96,74 @@ async def test_it_opens_once_probes_once_and_closes_for_all(manual: Manual) -> N
 
         # The pause is over: one of twenty jobs for eight places goes ahead, and fails.
         assert await service.after(5) == 1
-        assert names(heard) == ["breaker.opened", "breaker.opened"]
+        assert names(heard) == ["breaker.opened", "breaker.half_open", "breaker.opened"]
         assert await service.after(10) == 0
 
         service.down = False
         service.most = 0
         service.answer = asyncio.Event()
         assert await service.after(30) == 1  # and it takes its time
+        assert names(heard)[3:] == ["breaker.half_open"]
         service.answer.set()
         await advance_until(clock, lambda: len(service.calls) == 26, step=0.1)
-        assert names(heard) == ["breaker.opened", "breaker.opened", "breaker.closed"]
-        assert [event.queue for event in heard] == ["api"] * 3
-        assert [event.data["trips"] for event in heard] == [1, 2, 0]
+        assert names(heard)[3:] == ["breaker.half_open", "breaker.closed"]
+        assert [event.queue for event in heard] == ["api"] * 5
+        assert [event.data["trips"] for event in heard] == [1, 1, 2, 2, 0]
     rule = await app.queue("api").arule()
     assert (rule.paused, rule.by, rule.max_running) == (False, "", None)
+
+
+async def test_a_probe_that_says_nothing_is_followed_by_another(manual: Manual) -> None:
+    app, clock = manual
+    heard = listen(app, "breaker.half_open")
+
+    @app.task(name="call", queue="api", retry=0, breaker=Breaker(1, pause=10))
+    async def call(number: int) -> None:
+        if number == 0:
+            raise ConnectionError
+        if number < 3:
+            raise Skip("nothing to do")
+
+    async with app.foreman(concurrency=1, lease=3600) as foreman:
+        await call.aenqueue_many([(number,) for number in range(4)])
+        await advance_until(clock, lambda: sum(foreman.stats.values()) >= 4)
+    # Two were skipped; the third has closed it.
+    assert [event.data["trips"] for event in heard] == [1] * 3
+    assert not (await app.queue("api").arule()).paused
+
+
+async def test_what_was_claimed_before_it_opened_is_no_probe(manual: Manual) -> None:
+    service = Service(manual, Breaker(1, pause=10))
+    app, clock = manual
+    backend = await app.core.ready()
+    probing: list[tuple[str, int]] = []
+    breakers = Breakers(
+        backend,
+        app.tasks,
+        clock=clock,
+        probing=lambda queue, trips: probing.append((queue, trips)),
+        told=lambda queue, change, trips: None,
+    )
+    await service.call.aenqueue()
+    session = await backend.open_session(SessionInfo(name="one"))
+    claimed = await backend.claim(Claim(session=session, request=1, limit=1, lease=3600))
+    running = Running(claimed.leases[0], 3600.0, Pass(period=0), Noticed())
+    running.began = clock.monotonic()
+    async with app.foreman(concurrency=1, lease=3600):
+        await service.call.aenqueue()
+        await advance_until(clock, lambda: len(service.calls) == 1, step=0.01)
+        await clock.aadvance(1)
+        assert (await app.queue("api").arule()).paused
+        for past in (0.0, 20.0):
+            await clock.aadvance(past)
+            breakers.begun(running)
+            await settle()
+        assert probing == []
+        running.began = clock.monotonic()
+        breakers.begun(running)
+        await settle()
+        assert probing == [("api", 1)]
+    await breakers.aclose()
 
 
 async def test_a_success_anywhere_sets_the_count_back(manual: Manual) -> None:
@@ -267,7 +321,13 @@ async def test_what_is_not_written_at_the_end_is_given_up(
     job = await service.call.aenqueue()
     session = await backend.open_session(SessionInfo(name="one"))
     claimed = await backend.claim(Claim(session=session, request=1, limit=1))
-    breakers = Breakers(backend, app.tasks, clock=clock, told=lambda queue, change, trips: None)
+    breakers = Breakers(
+        backend,
+        app.tasks,
+        clock=clock,
+        probing=lambda queue, trips: None,
+        told=lambda queue, change, trips: None,
+    )
     running = Running(claimed.leases[0], 30.0, Pass(period=0), Noticed())
     report = breakers.report(running, Breaker(2), Outcome.FAILURE, None)
     assert report is not None
@@ -320,6 +380,35 @@ async def test_a_store_without_shared_state_refuses(
 
 
 # ---------------------------------------------------------------- a fleet of processes
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Any store."""
+    with place(request, tmp_path) as url:
+        yield url
+
+
+async def test_who_takes_the_probe_tells_it(anywhere: str, tmp_path: Path) -> None:
+    down = tmp_path / "down"
+    down.touch()
+    async with make(anywhere, tmp_path) as app:
+        heard = listen(app, "breaker.*")
+        async with AsyncExitStack() as stack:
+            await two_foremen(stack, app)
+            await app.tasks["call"].aenqueue_many([(number,) for number in range(40)])
+            # The second opening is that of a probe that has failed.
+            await eventually(lambda: names(heard).count("breaker.opened") == 2, 30)
+            down.unlink()
+            await eventually(lambda: "breaker.closed" in names(heard), 30)
+    opened, half_open, closed = "breaker.opened", "breaker.half_open", "breaker.closed"
+    assert names(heard) == [opened, half_open, opened, half_open, closed]
+    assert {event.queue for event in heard} == {"api"}
+    assert [event.data["trips"] for event in heard] == [1, 1, 2, 2, 0]
+    # The one that tells of a probe has run it.
+    assert [event.data["foreman"] for event in heard[1::2]] == [
+        event.data["foreman"] for event in heard[2::2]
+    ]
 
 
 @pytest.fixture(params=["sqlite", "redis", "postgres"])

@@ -102,7 +102,9 @@ class Attempts:
             self._judged(job, Outcome.NEUTRAL, None)
             self._put(job, self._aside.verdict(lease, f"no task {lease.spec.task!r} here"))
             return
-        job.breaker = task.breaker
+        if task.breaker is not None:
+            job.breaker = task.breaker
+            self._noticed.on_guarded(job)
         timeout, deadline = self._timeout(job, task), None
         if task.worker is not None or task.mode in _ELSEWHERE:
             # Its time begins when it has its worker or its process.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ from treadle.foreman.running import Running
 from treadle.foreman.waits import within
 from treadle.logs import get_logger
 from treadle.policies.breaker import Breaker, BreakerChange, Outcome
-from treadle.policies.parking import BREAKER_CELL, AttemptReport, Parked, judge
+from treadle.policies.parking import BREAKER_CELL, AttemptReport, Parked, is_probe, judge
 from treadle.ports import QUEUE_CELL, Backend, Cell, QueueRule, Write
 from treadle.queuenames import covers
 
@@ -26,14 +27,14 @@ __all__ = ["Breakers"]
 T = TypeVar("T")
 _log = get_logger("treadle.foreman")
 _FRESH = 1.0
-"""Seconds for which what was seen of a breaker is relied on when a job succeeds."""
+"""Seconds for which a breaker that was seen at rest is relied on to be so."""
 _PATIENCE = 5.0
-"""Seconds that a store has to take a report; without one the verdict goes on."""
+"""Seconds that a store has to answer; a verdict whose report it does not take goes on."""
 _TRIES = 50
 
 
 class Breakers:
-    """Tells the breakers of tasks how their jobs ended.
+    """Tells the breakers of tasks how their jobs ended, and whoever listens what follows.
 
     A verdict is sent after its report: the place of a probe becomes free when it is decided what
     follows from it, so that there is one probe and not a second.
@@ -42,6 +43,7 @@ class Breakers:
         backend: has the cells.
         tasks: by name.
         clock: of the foreman.
+        probing: told that the breaker of a queue, after so many trips, lets one job through.
         told: what has become of the breaker of a queue, after so many trips.
     """
 
@@ -51,38 +53,43 @@ class Breakers:
         tasks: Mapping[str, Task[Any, Any]],
         *,
         clock: Clock,
+        probing: Callable[[str, int], None],
         told: Callable[[str, BreakerChange, int], None],
     ) -> None:
         self._backend = backend
         self._tasks = tasks
         self._clock = clock
+        self._probing = probing
         self._told = told
         # What was seen last, and when.
         self._seen: dict[str, tuple[Parked, float]] = {}
-        # One after the other: reports of one foreman must not outdate each other.
+        # One after the other: reports of one foreman must not outdate each other, and that a probe
+        # has begun is told before what it came to.
         self._turn = asyncio.Lock()
-        self._reports: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def begun(self, job: Running) -> None:
+        """See whether an attempt that has begun is a probe; it does not wait for that."""
+        queue = self._queue_of(job)
+        if not self._at_rest(queue):
+            self._ask(queue, partial(self._looked, queue, self._began(job)))
 
     def report(
         self, job: Running, breaker: Breaker, outcome: Outcome, retry_after: float | None
     ) -> asyncio.Task[None] | None:
         """Tell how an attempt ended; what its verdict has to wait for, if anything."""
         queue = self._queue_of(job)
-        clock = self._clock
-        began = clock.now() - (clock.monotonic() - job.began)
-        if outcome is Outcome.NEUTRAL or self._knows(queue, outcome, began):
+        counts = outcome in (Outcome.FAILURE, Outcome.TRIP)
+        if outcome is Outcome.NEUTRAL or (not counts and self._at_rest(queue)):
             return None
-        report = AttemptReport(outcome=outcome, began=began, retry_after=retry_after)
-        task = asyncio.create_task(self._report(queue, breaker, report), name="treadle-breaker")
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
-        return task
+        report = AttemptReport(outcome=outcome, began=self._began(job), retry_after=retry_after)
+        return self._ask(queue, partial(self._written, queue, breaker, report))
 
     async def aclose(self) -> None:
         """Give up what is not written yet."""
-        for report in self._reports:
-            report.cancel()
-        await asyncio.gather(*self._reports, return_exceptions=True)
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
 
     def _queue_of(self, job: Running) -> str:
         """Whose breaker it is: the queue of the task, or another that the job was given."""
@@ -90,23 +97,33 @@ class Breakers:
         own = self._tasks[spec.task].options.queue
         return own if covers(own, spec.queue) else spec.queue
 
-    def _knows(self, queue: str, outcome: Outcome, began: float) -> bool:
-        """Whether a report would change nothing, as far as is known here."""
+    def _began(self, job: Running) -> float:
+        """When an attempt began, in seconds since the epoch."""
+        clock = self._clock
+        return clock.now() - (clock.monotonic() - job.began)
+
+    def _at_rest(self, queue: str) -> bool:
+        """Whether its breaker is closed and has counted nothing, as far as is known here."""
         seen = self._seen.get(queue)
-        if seen is None or outcome in (Outcome.FAILURE, Outcome.TRIP):
+        if seen is None:
             return False
         parked, at = seen
         clean = parked.state.failures == 0 and parked.turned == 0
         return clean and self._clock.monotonic() - at < _FRESH
 
-    async def _report(self, queue: str, breaker: Breaker, report: AttemptReport) -> None:
-        await within(self._clock, _PATIENCE, self._told_in_turn(queue, breaker, report))
+    def _ask(self, queue: str, step: Callable[[], Awaitable[bool]]) -> asyncio.Task[None]:
+        wait = within(self._clock, _PATIENCE, self._in_turn(queue, step))
+        task = asyncio.create_task(wait, name="treadle-breaker")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return task
 
-    async def _told_in_turn(self, queue: str, breaker: Breaker, report: AttemptReport) -> None:
+    async def _in_turn(self, queue: str, step: Callable[[], Awaitable[bool]]) -> None:
+        """Take a step until it says that it is done."""
         try:
             async with self._turn:
                 for _ in range(_TRIES):
-                    if await self._written(queue, breaker, report):
+                    if await step():
                         return
             _log.warning("breaker.contended", queue=queue)
         except (BackendError, OSError) as error:
@@ -115,12 +132,19 @@ class Breakers:
         except Exception:  # noqa: BLE001
             _log.exception("breaker.failed", queue=queue)
 
+    async def _looked(self, queue: str, began: float) -> bool:
+        cells = await self._backend.read(_keys(queue))
+        parked, rule = _parked(queue, cells)
+        self._seen[queue] = (parked, self._clock.monotonic())
+        if is_probe(parked, rule, began):
+            self._probing(queue, parked.state.trips)
+        return True
+
     async def _written(self, queue: str, breaker: Breaker, report: AttemptReport) -> bool:
         """Whether it is done, and not overtaken by what somebody else has written."""
-        keys = (BREAKER_CELL + queue, QUEUE_CELL + queue)
+        keys = _keys(queue)
         cells = await self._backend.read(keys)
-        parked = _decoded(cells.get(keys[0]), Parked, Parked())
-        rule = _decoded(cells.get(keys[1]), QueueRule, QueueRule())
+        parked, rule = _parked(queue, cells)
         change, now_parked, now_rule = judge(breaker, parked, rule, report, self._clock.now())
         writes = [
             Write(key=key, value=msgspec.msgpack.encode(after), expect=_version(cells.get(key)))
@@ -133,6 +157,17 @@ class Breakers:
         if change is not None:
             self._told(queue, change, now_parked.state.trips)
         return True
+
+
+def _keys(queue: str) -> tuple[str, str]:
+    return BREAKER_CELL + queue, QUEUE_CELL + queue
+
+
+def _parked(queue: str, cells: Mapping[str, Cell]) -> tuple[Parked, QueueRule]:
+    """What is remembered of its breaker, and its rule."""
+    breaker, rule = _keys(queue)
+    parked = _decoded(cells.get(breaker), Parked, Parked())
+    return parked, _decoded(cells.get(rule), QueueRule, QueueRule())
 
 
 def _decoded(cell: Cell | None, kind: type[T], absent: T) -> T:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QUIT", "Foreman"]
 
+_HALF_OPEN = "breaker.half_open"
 _NEVER = sys.maxsize
 # Looking a member up in its enum costs more than a global name.
 _SUCCESS = Outcome.SUCCESS
@@ -188,7 +189,9 @@ class Foreman(Noticed):
         # Without a breaker of its own a foreman still honours ``Trip``.
         self._gate = Gate(self._breaker or Breaker(_NEVER), core.clock)
         self._settler = Settler(backend, self._answered, clock=core.clock, chance=core.ids.chance)
-        self._breakers = Breakers(backend, core.tasks, clock=core.clock, told=self._parked)
+        self._breakers = Breakers(
+            backend, core.tasks, clock=core.clock, probing=self._probing, told=self._parked
+        )
         self._attempts = self._make_attempts()
         self._loop = self._make_loop(backend)
         self._heartbeat = self._make_heartbeat(backend)
@@ -285,7 +288,7 @@ class Foreman(Noticed):
             clock=core.clock,
             concurrency=options.concurrency,
             burst=self.burst,
-            probing=lambda: self._tell("breaker.half_open", trips=self._gate.trips),
+            probing=lambda: self._tell(_HALF_OPEN, trips=self._gate.trips),
         )
 
     def _make_heartbeat(self, backend: Backend) -> Heartbeat:
@@ -347,6 +350,11 @@ class Foreman(Noticed):
 
     # -- what jobs and helpers tell ------------------------------------------------------------
 
+    def on_guarded(self, running: Running) -> None:
+        """A job begins that may be the probe of the breaker of its task."""
+        if self._core.bus.wanted(_HALF_OPEN):
+            self._breakers.begun(running)
+
     def on_note(self, running: Running) -> None:
         """Progress, metadata or a checkpoint of a running job."""
         self._notes.put(running)
@@ -383,6 +391,10 @@ class Foreman(Noticed):
         _log.warning(name, trips=self._gate.trips)
         self._tell(name, trips=self._gate.trips)
         self._status.changed.set()
+
+    def _probing(self, queue: str, trips: int) -> None:
+        """The breaker of a queue lets one job through, and it is here."""
+        self._tell(_HALF_OPEN, queue=queue, trips=trips)
 
     def _parked(self, queue: str, change: BreakerChange, trips: int) -> None:
         """The breaker of a queue has moved, for all foremen."""

@@ -119,6 +119,9 @@ class Noticed:
         """Whether it is asked to stop."""
         raise NotImplementedError
 
+    def on_guarded(self, running: Running) -> None:
+        """A job begins whose task has a breaker."""
+
     def on_note(self, running: Running) -> None:
         """There is a new note to store."""
 

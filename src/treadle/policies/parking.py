@@ -20,7 +20,7 @@ from treadle.policies.breaker import (
 )
 from treadle.ports import QueueRule
 
-__all__ = ["BREAKER", "BREAKER_CELL", "AttemptReport", "Parked", "judge"]
+__all__ = ["BREAKER", "BREAKER_CELL", "AttemptReport", "Parked", "is_probe", "judge"]
 
 BREAKER_CELL = "breaker:"
 """Prefix of the cells that hold a :class:`Parked`; the name of a queue follows."""
@@ -50,6 +50,14 @@ class AttemptReport(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: float | None = None
 
 
+def is_probe(parked: Parked, rule: QueueRule, began: float) -> bool:
+    """Whether an attempt that began then finds out whether the breaker may close.
+
+    What was under way when it opened does not. Where it was resumed by hand, whatever runs does.
+    """
+    return parked.state.phase in _PARKED and (began >= parked.turned or not rule.paused)
+
+
 def judge(
     breaker: Breaker, parked: Parked, rule: QueueRule, report: AttemptReport, now: float
 ) -> tuple[BreakerChange | None, Parked, QueueRule]:
@@ -65,8 +73,7 @@ def judge(
     state = parked.state
     was_parked = state.phase in _PARKED
     if was_parked:
-        # Where it was resumed by hand, whatever runs is a probe.
-        if report.began < parked.turned and rule.paused:
+        if not is_probe(parked, rule, report.began):
             return None, parked, rule
         state = msgspec.structs.replace(
             state, phase=BreakerPhase.HALF_OPEN, probing=True, period=state.period + 1
