@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from typing import Any
 
@@ -12,11 +11,7 @@ from tests.servers import postgres_url
 from treadle.backends.postgres import connect
 from treadle.backends.postgres.client import Wire
 from treadle.backends.postgres.link import Work
-from treadle.backends.postgres.notices import Notices
-from treadle.backends.postgres.wake import Notice
-from treadle.clock import SystemClock
 from treadle.errors import BackendUnavailable
-from treadle.testing import eventually
 
 __all__ = ["postgres_url"]
 
@@ -54,27 +49,3 @@ async def test_what_meets_a_connection_half_closed_is_done_on_another(
     finally:
         await backend.aclose()
         backend.close()
-
-
-@pytest.mark.parametrize("how", ["closed", "terminated"])
-async def test_nothing_is_told_any_more_once_it_is_closed(how: str) -> None:
-    """Or a task would be left in the loop, and a connection be made that nobody closes."""
-    told: list[Notice] = []
-    release = asyncio.Event()
-
-    async def send(notice: Notice) -> None:
-        told.append(notice)
-        await release.wait()
-
-    notices = Notices(send, SystemClock())
-    notices.tell(Notice(ready=("one",)))
-    notices.tell(Notice(ready=("two",)))
-    await eventually(lambda: len(told) == 1)
-    if how == "closed":
-        release.set()
-        await notices.aclose()
-    else:
-        notices.terminate()
-    notices.tell(Notice(ready=("three",)))
-    # The first at once, the second with the end if there is time for one, the third never.
-    assert [notice.ready for notice in told] == [("one",), ("two",)][: 2 if how == "closed" else 1]

@@ -1,8 +1,8 @@
 """What processes tell each other by NOTIFY: sparingly, and never needed for correctness.
 
 Every commit with a NOTIFY in it takes one lock of the whole server, so the steps themselves have
-none. What they changed is told afterwards: the first notice at once, because somebody may be idle,
-further ones together, ten times a second at most.
+none. What they changed is told afterwards: at once while the whole fleet tells little, because
+somebody may be idle, and together with what comes next when it tells much.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ import msgspec
 from treadle.backends.postgres.wake import Notice
 from treadle.clock import Clock, Timer
 
-__all__ = ["Notices", "pack", "unpack"]
+__all__ = ["Notices", "Pace", "pack", "unpack"]
 
-_PAUSE = 0.1
-"""Seconds between two notices of one process."""
+_WORTH = 1 / 300
+"""Seconds of silence for each notice that anybody of the namespace has sent."""
+_BURST = 4 * _WORTH
+"""How many of them are let off: a job is told, asked for, and told to have ended."""
+_LONGEST_PAUSE = 0.1
+"""Seconds for which nobody is silent longer, however many there are."""
 _LONGEST = 7900
 """Bytes of a notice; PostgreSQL takes less than 8,000."""
 _EVENTS_MOST = 200
 """Events of one notice; the oldest are dropped beyond."""
-_JOBS_MOST = 150
+_JOBS_MOST = 120
 """Jobs that one notice asks for; of the others its sender hears when it looks by itself."""
 _ANYTHING = Notice(changed=None, stirred=True)
 
@@ -72,17 +76,50 @@ def _merged(one: Notice, two: Notice) -> Notice:
     )
 
 
+class Pace:
+    """How long a sender is silent after a notice, by how many the whole fleet has sent.
+
+    Each notice is numbered, so who sends one learns how many others were sent since his last. Of
+    *n* senders that always have something to tell, each sees *n* go by and is silent for the worth
+    of so many. Together they send one for each worth, however many they are.
+    """
+
+    def __init__(self) -> None:
+        self._debt = 0.0
+        self._number: int | None = None
+        self._at = 0.0
+
+    def sent(self, number: int | None, now: float) -> float:
+        """Seconds to be silent.
+
+        Args:
+            number: of the notice just sent; ``None`` when it did not come so far.
+            now: the instant.
+        """
+        others = 0
+        if number is not None:
+            if self._number is not None:
+                others = number - self._number - 1
+            self._number = number
+        # Time has paid for those of others; the own one is to be paid yet.
+        debt = max(0.0, self._debt + others * _WORTH - (now - self._at)) + _WORTH
+        self._debt = min(debt, _BURST + _LONGEST_PAUSE)
+        self._at = now
+        return max(0.0, self._debt - _BURST)
+
+
 class Notices:
     """Sends the notices of one event loop.
 
     Args:
-        send: carries one to the server.
+        send: carries one to the server, which gives its number.
         clock: of the network, not of the jobs.
     """
 
-    def __init__(self, send: Callable[[Notice], Awaitable[None]], clock: Clock) -> None:
+    def __init__(self, send: Callable[[Notice], Awaitable[int]], clock: Clock) -> None:
         self._send = send
         self._clock = clock
+        self._pace = Pace()
         self._pending: Notice | None = None
         self._timer: Timer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -93,35 +130,39 @@ class Notices:
         if self._closed:
             return
         self._pending = notice if self._pending is None else _merged(self._pending, notice)
-        if self._timer is None:
+        if self._timer is None and self._task is None:
             self._go()
 
     def _go(self) -> None:
         self._timer = None
-        if self._pending is None:
-            return
-        notice, self._pending = self._pending, None
-        self._timer = self._clock.call_later(_PAUSE, self._go)
-        before = self._task
-        self._task = asyncio.get_running_loop().create_task(self._sent(notice, before))
+        if self._pending is not None:
+            notice, self._pending = self._pending, None
+            self._task = asyncio.get_running_loop().create_task(self._sent(notice))
 
-    async def _sent(self, notice: Notice, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
+    async def _sent(self, notice: Notice) -> None:
+        number = None
+        try:
             with suppress(Exception):
-                await before
-        with suppress(Exception):
-            await self._send(notice)
+                number = await self._send(notice)
+        finally:
+            self._task = None
+        pause = self._pace.sent(number, self._clock.monotonic())
+        if self._closed:
+            return
+        if pause > 0:
+            self._timer = self._clock.call_later(pause, self._go)
+        else:
+            self._go()
 
     async def aclose(self) -> None:
         """Send what is left."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._go()
         self._stop_timer()
         if self._task is not None:
-            with suppress(Exception):
-                await self._task
+            await self._task
+        self._go()
+        if self._task is not None:
+            await self._task
 
     def terminate(self) -> None:
         """Send nothing any more."""

@@ -8,7 +8,7 @@ import msgspec
 
 from treadle.backends.common.jobrow import Code
 from treadle.backends.common.rules import Rules, read_rules
-from treadle.backends.postgres.advance import horizon
+from treadle.backends.postgres.advance import Horizon
 from treadle.backends.postgres.members import any_occupied
 from treadle.backends.postgres.reading import Reading
 from treadle.queuenames import Matcher
@@ -21,8 +21,6 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
 
     # A claim of the queues would find something.
     ready: bool
-    # Time has to move on first.
-    reached: bool
     # Suspects wait for a session that holds nothing.
     suspects: bool
     # When something changes by itself.
@@ -30,9 +28,8 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     now: float
 
 
-async def peek(reading: Reading, queues: Sequence[str], matcher: Matcher) -> Seen:
-    """What a claim of the queues would meet."""
-    ahead = await horizon(reading)
+async def peek(reading: Reading, ahead: Horizon, queues: Sequence[str], matcher: Matcher) -> Seen:
+    """What a claim of the queues would meet, and by what comes next when it would meet more."""
     table = read_rules(await reading.run("rules"))
     running = {
         name: await reading.total(name, (Code.RUNNING,))
@@ -55,7 +52,6 @@ async def peek(reading: Reading, queues: Sequence[str], matcher: Matcher) -> See
     suspects = await reading.one("any_suspect") is not None
     return Seen(
         ready=await waits(Code.QUEUED),
-        reached=ahead.reached(ahead.now),
         suspects=suspects and await waits(Code.SUSPECT),
         next_at=min(known) if known else None,
         now=reading.now,

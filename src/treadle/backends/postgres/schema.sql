@@ -11,6 +11,8 @@ CREATE TABLE treadle_meta (
 
 CREATE SEQUENCE treadle_seq;
 CREATE SEQUENCE treadle_ticket_seq;
+-- How many notices have been sent, which says how sparing each sender has to be.
+CREATE SEQUENCE treadle_notice_seq;
 
 -- With ``seq`` it is a job, without it a tombstone.
 CREATE TABLE treadle_id (

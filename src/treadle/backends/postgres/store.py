@@ -65,8 +65,9 @@ class Store:
         self._seen = Seen(self._network)
         # Until when others want to be told of room and of events.
         self._room_wanted = self._events_wanted = 0.0
-        # Jobs that others wait for, and until when.
+        # Jobs of which others want to hear every change, or the end alone, and until when.
         self._watched: dict[str, float] = {}
+        self._awaited: dict[str, float] = {}
 
     @property
     def now(self) -> float | None:
@@ -126,12 +127,17 @@ class Store:
 
         return await self.link.do(Work(work, again=again))
 
-    async def read(self, look: Callable[[Reading], Awaitable[T]]) -> T:
-        """Look at the database."""
+    async def read(self, look: Callable[[Reading], Awaitable[T]], *, at: float | None = None) -> T:
+        """Look at the database.
+
+        Args:
+            look: does it.
+            at: the moment, where it is known already.
+        """
         await self.open()
 
         async def work(wire: Wire) -> T:
-            now = self.now
+            now = self.now if at is None else at
             if now is None:
                 now = await wire.fetchval(self.sql["now"], None)
             return await look(Reading(wire, self.sql, float(now), since=self.since))
@@ -180,11 +186,11 @@ class Store:
         """What of a notice other processes need: what is near, or what they have asked for."""
         near = notice.earliest is not None and notice.earliest - now <= _NEAR
         room = self._network.monotonic() < self._room_wanted
-        watched = self._watched
+        watched, awaited = self._watched, self._awaited
         return msgspec.structs.replace(
             notice,
             changed=tuple(job for job in notice.changed or () if job in watched),
-            ended=tuple(job for job in notice.ended if job in watched),
+            ended=tuple(job for job in notice.ended if job in awaited or job in watched),
             freed=notice.freed if room else {},
             earliest=notice.earliest if near else None,
         )
@@ -201,12 +207,13 @@ class Store:
             self.announce(Notice(events=tuple(events)))
 
     def _equip(self, client: Client) -> tuple[Ears, Notices]:
-        async def send(notice: Notice) -> None:
+        async def send(notice: Notice) -> int:
             wire = await client.take()
             broken = True
             try:
-                await self._notify(wire, notice)
+                number = await self._notify(wire, notice)
                 broken = False
+                return number
             finally:
                 client.put(wire, broken=broken)
 
@@ -220,8 +227,11 @@ class Store:
         )
         return ears, Notices(send, self._network)
 
-    async def _notify(self, wire: Wire, notice: Notice) -> None:
-        await wire.fetch(self.sql["notify"], self._channel, pack(self._origin, notice))
+    async def _notify(self, wire: Wire, notice: Notice) -> int:
+        """Tell others; the number of the notice."""
+        text = pack(self._origin, notice)
+        number: int = await wire.fetchval(self.sql["notify"], self._channel, text, True)
+        return number
 
     @property
     def wants(self) -> Notice:
@@ -250,11 +260,14 @@ class Store:
             self.subscribers.deliver(notice.events)
         self.hub.tell(notice)
 
-    def _watch(self, ids: Sequence[str], until: float) -> None:
-        self._watched.update(dict.fromkeys(ids, until))
-        if len(self._watched) > _WATCHED_MOST:
-            now = until - _WANTED
-            self._watched = {job: at for job, at in self._watched.items() if at > now}
+    def _watch(self, jobs: Sequence[tuple[str, bool]], until: float) -> None:
+        for job, ended in jobs:
+            (self._awaited if ended else self._watched)[job] = until
+        now = until - _WANTED
+        for watched in (self._watched, self._awaited):
+            if len(watched) > _WATCHED_MOST:
+                for job in [job for job, at in watched.items() if at <= now]:
+                    del watched[job]
 
     # ------------------------------------------------------------- the end
 

@@ -48,8 +48,11 @@ WHERE state = ANY($1::smallint[]) AND queue > '';
 -- name: all_jobs
 SELECT coalesce(sum(n), 0)::bigint FROM treadle_count WHERE queue > '';
 
+-- Also counts the notice. Alone in its transaction it need not reach the disk, and nobody who notifies
+-- shall wait for the disk behind it.
 -- name: notify
-SELECT pg_notify($1, $2);
+SELECT nextval('treadle_notice_seq') AS number, pg_notify($1, $2),
+  CASE WHEN $3::boolean THEN set_config('synchronous_commit', 'off', true) END;
 
 -- name: meta
 SELECT key, value FROM treadle_meta;

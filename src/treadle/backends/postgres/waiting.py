@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from treadle.backends.common.hub import Waiter
 from treadle.backends.common.jobrow import FINAL_CODE, OPEN_CODE
 from treadle.backends.common.waiting import Room
-from treadle.backends.postgres.advance import Horizon, advance, horizon
+from treadle.backends.postgres.advance import Horizon, advance
 from treadle.backends.postgres.find import find
 from treadle.backends.postgres.peek import Seen, peek
 from treadle.backends.postgres.reading import Reading
@@ -42,9 +42,15 @@ class Waiting:
         self._clock = store.clock
         self._chance = chance
 
+    async def _ahead(self) -> Horizon:
+        """What comes next, with one question."""
+        store = self._store
+        [seen] = await store.call("horizon", store.now, store.since)
+        return Horizon(*seen)
+
     async def pass_time(self) -> Horizon:
         """Move time forward until nothing is due; what comes next."""
-        ahead = await self._store.read(horizon)
+        ahead = await self._ahead()
         # In steps, so that others have their turns between.
         while ahead.reached(ahead.now):
             ahead = await self._store.write(advance, durable=False)
@@ -88,14 +94,14 @@ class Waiting:
             store.hub.remove(waiter)
 
     async def _peek(self, queues: Sequence[str], matcher: Matcher) -> Seen:
-        async def look(reading: Reading) -> Seen:
-            return await peek(reading, queues, matcher)
+        ahead = await self._ahead()
+        if ahead.reached(ahead.now):
+            ahead = await self._store.write(advance, durable=False)
 
-        seen = await self._store.read(look)
-        if not seen.reached:
-            return seen
-        await self._store.write(advance, durable=False)
-        return await self._store.read(look)
+        async def look(reading: Reading) -> Seen:
+            return await peek(reading, ahead, queues, matcher)
+
+        return await self._store.read(look, at=ahead.now)
 
     # ------------------------------------------------------------- room
 
@@ -141,7 +147,7 @@ class Waiting:
             while not waiter.ready:
                 hears = await store.link.local.ears.open()
                 # Those who change it tell other processes only of what these have asked for.
-                store.announce(Notice(wants_jobs=query.ids))
+                store.announce(Notice(wants_jobs=((query.ids[0], query.ended),)))
                 ahead = await self.pass_time()
                 seen = await store.call("watched", query.ids[0])
                 left = end - self._clock.monotonic()
@@ -151,7 +157,6 @@ class Waiting:
                 # It may be ending while the others are being asked.
                 soon *= 2
                 await waiter.sleep(self._clock, min(left, pause))
-            await self.pass_time()
             return await store.read(lambda reading: find(reading, query))
         finally:
             store.hub.remove(waiter)

@@ -16,4 +16,5 @@ class Notice(hub.Notice, frozen=True, array_like=True):
     # Who sends this wants to be told of room, of events, of changes of jobs, for some time.
     wants_room: bool = False
     wants_events: bool = False
-    wants_jobs: tuple[str, ...] = ()
+    # A job, and whether only its end matters.
+    wants_jobs: tuple[tuple[str, bool], ...] = ()

@@ -100,7 +100,8 @@ def notice_of(store: Store, tx: Tx) -> Notice:
 async def announce(store: Store, connection: Lent, notice: Notice, origin: str) -> None:
     """Have the commit tell others."""
     if store.address.notify and notice != Notice():
-        await connection.fetch(store.sql["notify"], store._channel, pack(origin, notice))
+        values = store._channel, pack(origin, notice), False
+        await connection.fetch(store.sql["notify"], *values)
 
 
 @asynccontextmanager
