@@ -9,9 +9,18 @@ from treadle.backends.memory.lines import KEY
 from treadle.backends.memory.moves import arrive, leave, shift, wake_lines
 from treadle.backends.memory.store import Store
 from treadle.faults import Fault
-from treadle.records import Cause, JobState, OnFailure
+from treadle.records import After, Cause, JobState, OnFailure
 
-__all__ = ["ended", "fail_dependants", "finish", "keep", "remove", "unindex", "withdraw"]
+__all__ = [
+    "ended",
+    "fail_dependant",
+    "fail_dependants",
+    "finish",
+    "keep",
+    "remove",
+    "unindex",
+    "withdraw",
+]
 
 
 def finish(
@@ -114,13 +123,18 @@ def fail_dependants(store: Store, most: int) -> None:
         if job.waits is None or job.state is not WAITING or after is None:
             continue
         most -= 1
-        leave(store, job)
-        if after.on_failure is OnFailure.CANCEL:
-            finish(store, job, CANCELLED)
-        else:
-            finish(store, job, FAILED, Cause.DEPENDENCY)
+        fail_dependant(store, job, after)
     if store.slack:
         wake_lines(store)
+
+
+def fail_dependant(store: Store, job: Job, after: After) -> None:
+    """End a waiting job, one of whose dependencies did not succeed."""
+    leave(store, job)
+    if after.on_failure is OnFailure.CANCEL:
+        finish(store, job, CANCELLED)
+    else:
+        finish(store, job, FAILED, Cause.DEPENDENCY)
 
 
 def withdraw(store: Store, job: Job) -> None:

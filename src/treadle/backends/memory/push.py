@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from heapq import heappush
 
 from treadle.backends.common.pushing import conflict, dependency_failed, instant, repeated
-from treadle.backends.memory.endings import fail_dependants, withdraw
+from treadle.backends.memory.endings import fail_dependant, fail_dependants, withdraw
 from treadle.backends.memory.index import Index
 from treadle.backends.memory.job import CREATED, OPEN, WAITING, Job
 from treadle.backends.memory.lines import Line
@@ -194,7 +194,7 @@ def _look_back(store: Store, job: Job) -> None:
         state = other.state if other is not None else tomb.state if tomb is not None else None
         if dependency_failed(state) and after.on_failure is not OnFailure.RUN:
             job.reason = f"after:{one}"
-            store.cascade.append(job)
+            fail_dependant(store, job, after)
             return
         job.waits.discard(one)
     if not job.waits:

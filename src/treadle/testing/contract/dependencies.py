@@ -137,6 +137,17 @@ class DependenciesContract(Contract):
         record = await store.record(waiting)
         assert (record.state, record.reason) == (JobState.FAILED, f"after:{one}")
 
+    async def test_what_fails_when_it_is_pushed_has_failed_for_what_is_pushed_with_it(
+        self, store: Driver
+    ) -> None:
+        """Dependencies: the first that failed is why, in the order in which they are named."""
+        bad = store.job(after=after("nobody", on_failure=OnFailure.CANCEL))
+        worse = store.job(after=after(bad.id, "nobody"))
+        await store.push(bad, worse)
+        records = [await store.record(bad.id), await store.record(worse.id)]
+        assert [one.state for one in records] == [JobState.CANCELLED, JobState.FAILED]
+        assert [one.reason for one in records] == ["after:nobody", f"after:{bad.id}"]
+
     async def test_with_run_it_waits_for_the_others(self, store: Driver) -> None:
         """OnFailure: ``run`` counts a failure as if it had succeeded, no more."""
         first, second = await store.run(), await store.run()

@@ -151,7 +151,7 @@ local function look_back(J)
       local state = other and other.state or tomb and tomb.state
       if state ~= SUCCEEDED and J.x.N ~= 2 then
         set_fact(J, 'failed', id)
-        call('RPUSH', P .. 'cascade', J.id)
+        fail_dependant(J)
         return
       end
       call('SREM', waits, id)

@@ -159,6 +159,12 @@ local function withdraw(J)
   ended(J, CANCELLED)
 end
 
+-- End a waiting job, one of whose dependencies did not succeed.
+local function fail_dependant(J)
+  leave(J)
+  if extra_of(J).N == 1 then finish(J, CANCELLED) else finish(J, FAILED, 'dependency') end
+end
+
 -- Pass failures on to at most so many of those that waited; whether there are more.
 local function fail_dependants(most)
   while most > 0 do
@@ -167,8 +173,7 @@ local function fail_dependants(most)
     local J = load(id)
     if J and J.state == WAITING and call('EXISTS', P .. 'w:' .. id) == 1 then
       most = most - 1
-      leave(J)
-      if extra_of(J).N == 1 then finish(J, CANCELLED) else finish(J, FAILED, 'dependency') end
+      fail_dependant(J)
     end
   end
   wake_lines()
