@@ -76,7 +76,7 @@ class RedisBackend:
         self.url = url
         self._store = store
         self._ids = ids
-        self._hub = Hub(store.link, f"{store.prefix}wake")
+        self._hub = Hub(store.link, store.prefix)
         self._broadcast = Broadcast(store.link, f"{store.prefix}events", ids=ids)
         self._losses = Losses(
             store.link,
@@ -159,7 +159,7 @@ class RedisBackend:
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs."""
-        nonce = ask.session.nonce
+        nonce, notices = ask.session.nonce, self._hub.notices
         answer = await self._store.run(
             "claim",
             encode.nonce(nonce),
@@ -168,6 +168,7 @@ class RedisBackend:
             ask.limit,
             repr(ask.lease),
             ask.holding,
+            "1" if notices else "",
             len(ask.queues),
             *ask.queues,
             len(ask.exclude),
@@ -176,7 +177,9 @@ class RedisBackend:
         )
         if not answer:
             raise closed(ask.session)
-        found, damaged = claimed(answer, nonce)
+        found, damaged, emptied = claimed(answer, nonce)
+        if emptied is not None:
+            waiting.emptied(self._store, self._hub, ask, notices, emptied)
         if damaged:
             await self.settle(damaged)
         return found

@@ -20,7 +20,7 @@ from treadle.backends.redis.layout import (
     SUSPECT,
     TOMB,
 )
-from treadle.backends.redis.names import long
+from treadle.backends.redis.names import long, short
 from treadle.errors import NotDecodable
 from treadle.faults import Fault, capture
 from treadle.ports import Claimed, Gone, Settlement
@@ -38,7 +38,7 @@ from treadle.records import (
 )
 from treadle.verdicts import Failed
 
-__all__ = ["claimed", "gone", "pushed", "record"]
+__all__ = ["bare", "claimed", "gone", "pushed", "record"]
 
 _decode_spec = msgspec.msgpack.Decoder(NewJob).decode
 _decode_note = msgspec.msgpack.Decoder(Note).decode
@@ -149,9 +149,12 @@ def _read(job_id: str, stored: bytes, at: int, payload: bytes) -> NewJob:
     )
 
 
-def claimed(answer: Sequence[Any], nonce: int) -> tuple[Claimed, list[Settlement]]:
-    """The answer to a claim, and the ends of those of its jobs that cannot be read."""
-    more, suspects_wait, next_due, ids, records, said = answer
+def claimed(answer: Sequence[Any], nonce: int) -> tuple[Claimed, list[Settlement], bytes | None]:
+    """The answer to a claim, the ends of those of its jobs that cannot be read, and what is coming.
+
+    The last is how long nothing happens by itself, when nothing is left to claim.
+    """
+    more, suspects_wait, next_due, ids, records, said, *emptied = answer
     # Payloads that are kept apart, and notes, by the number of the lease, from 1.
     beside = {said[i]: (said[i + 1], said[i + 2]) for i in range(0, len(said), 3)}
     leases: list[Lease] = []
@@ -170,7 +173,7 @@ def claimed(answer: Sequence[Any], nonce: int) -> tuple[Claimed, list[Settlement
         suspects_wait=bool(suspects_wait),
         next_due=float(next_due) if next_due else None,
     )
-    return answer_, damaged
+    return answer_, damaged, emptied[0] if emptied else None
 
 
 def _lease(
@@ -196,6 +199,11 @@ def _lease(
         started=started,
         note=_optional(_decode_note, note),
     )
+
+
+def bare(job_id: str, stored: bytes) -> JobRecord:
+    """A job of which its record says all."""
+    return record((short(job_id), stored, b"", b"", (), (), ()))
 
 
 def record(parts: Sequence[Any]) -> JobRecord:

@@ -59,10 +59,9 @@ class Ears:
         self._heard_at = 0.0
         self._pinged = self._doubted = False
 
-    @property
-    def hears(self) -> bool:
-        """Whether nothing that is published now is missed."""
-        return len(self._confirmed) == len(self._channels) > 0
+    def hears(self, channel: str) -> bool:
+        """Whether nothing that is published there now is missed."""
+        return channel.encode() in self._confirmed
 
     async def listen(self, channel: str, heard: Heard) -> bool:
         """Hear a channel; whether it is heard by the time this returns.

@@ -5,6 +5,14 @@ A script is one atomic step. Its file names what it is made of, one a line, befo
     --@ include record
 
 The fragment of that name is put in front of it, once, after those that it includes itself.
+
+A fragment may end with::
+
+    --@ enclose
+
+Then all that comes after it stands in a function of its own. A script makes its functions anew
+each time it is run, and for each local of the same function that one of them uses, Lua goes
+through the list of all that are in use so far; those of a function around it cost nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +27,7 @@ import msgspec
 __all__ = ["Script", "compose", "script"]
 
 _INCLUDE = re.compile(r"^--@ include ([a-z_]+)$", re.MULTILINE)
+_ENCLOSE = re.compile(r"^--@ enclose\n\Z", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*--.*\n|^\s*\n", re.MULTILINE)
 
 
@@ -41,7 +50,12 @@ def script(name: str) -> Script:
 
 def compose(name: str) -> str:
     """The text of a script, each fragment once and before who includes it."""
-    return "".join(f"--- {one}\n{_text(one)}" for one in _order(name, ()))
+    whole, depth = "", 0
+    for one in _order(name, ()):
+        text, enclosing = _ENCLOSE.subn("return (function()\n", _text(one))
+        whole += f"--- {one}\n{text}"
+        depth += enclosing
+    return whole + "end)()\n" * depth
 
 
 def _order(name: str, path: tuple[str, ...]) -> list[str]:

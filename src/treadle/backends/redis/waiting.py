@@ -4,21 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.backends.common.waiting import Room, Sleeper
-from treadle.backends.redis.decode import record
+from treadle.backends.common.waiting import Room
+from treadle.backends.redis.decode import bare, record
 from treadle.backends.redis.finding import find
 from treadle.backends.redis.names import short
 from treadle.backends.redis.store import Store
-from treadle.backends.redis.wake import Hub
-from treadle.ports import Page, Query
+from treadle.backends.redis.wake import Emptied, Hub, Waiter
+from treadle.ports import Claim, Page, Query
 from treadle.queuenames import Matcher
+from treadle.records import JobRecord
 
-__all__ = ["wait", "wait_for_room", "watch"]
+__all__ = ["emptied", "wait", "wait_for_room", "watch"]
 
 _LONGEST = 5.0
 """Seconds after which a waiter looks by itself: what was told may have been lost."""
 _SUSPECTS_EVERY = 1.0
 """Seconds between two looks at suspects that a claim has passed over."""
+
+
+def emptied(store: Store, hub: Hub, ask: Claim, notices: int, coming: bytes) -> None:
+    """Remember that a claim has left nothing.
+
+    Args:
+        notices: how often something was told before it was sent.
+        coming: seconds until anything happens by itself.
+    """
+    until = store.clock.monotonic() + min(_LONGEST, _seconds(coming))
+    hub.emptied = Emptied(notices, frozenset(ask.queues), frozenset(ask.exclude), until)
+
+
+def _still_empty(
+    store: Store, hub: Hub, queues: Sequence[str], exclude: Sequence[str]
+) -> float | None:
+    """For how long nothing need be looked for, when a claim has just seen it."""
+    seen = hub.emptied
+    if seen is None or seen[:3] != (hub.notices, frozenset(queues), frozenset(exclude)):
+        return None
+    left = seen.until - store.clock.monotonic()
+    return left if left > 0 else None
 
 
 async def wait(
@@ -27,12 +50,16 @@ async def wait(
     """Return when there may be something to claim."""
     clock = store.clock
     end = clock.monotonic() + timeout
-    sleeper = Sleeper(matcher=Matcher(queues, exclude))
+    sleeper = Waiter(matcher=Matcher(queues, exclude))
     names = (len(queues), *queues, len(exclude), *exclude)
     hub.add(sleeper)
     try:
         await hub.listen()
-        while True:
+        empty = _still_empty(store, hub, queues, exclude)
+        if empty is not None:
+            await sleeper.sleep(clock, min(timeout, empty))
+        # Who was told of a job in one of his queues claims it at once.
+        while sleeper.news is None:
             ready, suspects, due = await store.run("peek", *names)
             left = end - clock.monotonic()
             if ready or suspects == 2 or left <= 0:
@@ -52,7 +79,7 @@ async def wait_for_room(store: Store, hub: Hub, room: Room, timeout: float) -> N
     """Return when a queue may be below a bound."""
     clock = store.clock
     end = clock.monotonic() + timeout
-    sleeper = Sleeper(room=room)
+    sleeper = Waiter(room=room)
     hub.add(sleeper)
     try:
         await hub.listen()
@@ -78,25 +105,28 @@ async def watch(store: Store, hub: Hub, query: Query) -> Page:
     clock = store.clock
     end = clock.monotonic() + query.wait
     job_id = query.ids[0]
-    sleeper = Sleeper(job_id=job_id, ended=query.ended)
+    sleeper = Waiter(job_id=job_id, ended=query.ended)
     hub.add(sleeper)
+    found: JobRecord | None = None
     try:
-        await hub.listen()
+        await hub.listen_to_ends()
         ended = "1" if query.ended else ""
         while True:
             reached, *said = await store.run("glimpse", short(job_id), query.version, ended)
+            if reached and said:
+                found = record(said[0])
             left = end - clock.monotonic()
             if reached or left <= 0:
                 break
             await sleeper.sleep(clock, min(left, _LONGEST, _seconds(said[0])))
+            if sleeper.news is not None:
+                found = bare(job_id, sleeper.news)
+                break
     finally:
         hub.remove(sleeper)
-    if (
-        reached
-        and said
-        and query == Query(ids=query.ids, wait=query.wait, version=query.version, ended=query.ended)
-    ):
-        return Page(records=(record(said[0]),), examined=1)
+    plain = Query(ids=query.ids, wait=query.wait, version=query.version, ended=query.ended)
+    if found is not None and query == plain:
+        return Page(records=(found,), examined=1)
     return await find(store, query)
 
 

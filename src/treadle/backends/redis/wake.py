@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Iterable
+from typing import NamedTuple, Unpack
 
 import msgspec
 
-from treadle.backends.common.waiting import Rooms, Sleeper
+from treadle.backends.common.waiting import Awaited, Rooms, Sleeper
 from treadle.backends.redis.link import Link
+from treadle.backends.redis.names import long
 
-__all__ = ["Hub"]
+__all__ = ["Emptied", "Hub", "Waiter"]
 
 
 class _Told(msgspec.Struct, array_like=True):
@@ -23,9 +25,33 @@ class _Told(msgspec.Struct, array_like=True):
     jobs: list[tuple[str, int]]
     # Queues that have a job less, once for each.
     rooms: list[str]
+    # Queues that have a job more to claim.
+    queues: list[str]
 
 
 _DECODER = msgspec.msgpack.Decoder(_Told, strict=False)
+
+
+class Waiter(Sleeper):
+    """A sleeper that may be told so much that it need not look."""
+
+    __slots__ = ("news",)
+
+    def __init__(self, **awaited: Unpack[Awaited]) -> None:
+        super().__init__(**awaited)
+        # The record of the job it waits for, or nothing but that one of its queues has a job more.
+        self.news: bytes | None = None
+
+
+class Emptied(NamedTuple):
+    """That a claim has left nothing of its queues, so that who waits for them need not look."""
+
+    # How often something was told before the claim.
+    notices: int
+    queues: frozenset[str]
+    exclude: frozenset[str]
+    # When something may happen without being told.
+    until: float
 
 
 class Hub:
@@ -38,12 +64,13 @@ class Hub:
 
     Args:
         link: the way to the server.
-        channel: where the scripts tell what has changed.
+        prefix: of the channels where the scripts tell what has changed.
     """
 
-    def __init__(self, link: Link, channel: str) -> None:
+    def __init__(self, link: Link, prefix: str) -> None:
         self._link = link
-        self._channel = channel
+        self._channel = f"{prefix}wake"
+        self._ends = f"{prefix}ended"
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Sleepers] = (
             weakref.WeakKeyDictionary()
         )
@@ -56,15 +83,34 @@ class Hub:
         """
         return await self._link.ears.listen(self._channel, self._sleepers().heard)
 
-    def add(self, sleeper: Sleeper) -> None:
+    async def listen_to_ends(self) -> None:
+        """Hear also of jobs that end together with what they gave."""
+        await self.listen()
+        await self._link.ears.listen(self._ends, self._sleepers().heard_end)
+
+    @property
+    def notices(self) -> int:
+        """How often something to claim was told in the running loop; 0 while nothing is heard."""
+        return self._sleepers().notices if self._link.ears.hears(self._channel) else 0
+
+    @property
+    def emptied(self) -> Emptied | None:
+        """What the last claim in the running loop has seen that left nothing."""
+        return self._sleepers().emptied
+
+    @emptied.setter
+    def emptied(self, seen: Emptied) -> None:
+        self._sleepers().emptied = seen
+
+    def add(self, sleeper: Waiter) -> None:
         """Wake this one when it is told of what it waits for."""
         self._sleepers().add(sleeper)
 
-    def remove(self, sleeper: Sleeper) -> None:
+    def remove(self, sleeper: Waiter) -> None:
         """It waits no longer."""
         self._sleepers().remove(sleeper)
 
-    def give_up(self, sleeper: Sleeper) -> None:
+    def give_up(self, sleeper: Waiter) -> None:
         """It waits for room no longer, also when it was told of some and has not looked at it."""
         self._sleepers().give_up(sleeper)
 
@@ -84,11 +130,13 @@ class _Sleepers:
     """Those of one loop."""
 
     def __init__(self) -> None:
-        self._claims: dict[Sleeper, None] = {}
-        self._jobs: dict[str, dict[Sleeper, None]] = {}
-        self._rooms: Rooms[Sleeper] = Rooms()
+        self._claims: dict[Waiter, None] = {}
+        self._jobs: dict[str, dict[Waiter, None]] = {}
+        self._rooms: Rooms[Waiter] = Rooms()
+        self.notices = 0
+        self.emptied: Emptied | None = None
 
-    def add(self, sleeper: Sleeper) -> None:
+    def add(self, sleeper: Waiter) -> None:
         if sleeper.room is not None:
             self._rooms.add(sleeper)
         elif sleeper.job_id is not None:
@@ -96,10 +144,10 @@ class _Sleepers:
         else:
             self._claims[sleeper] = None
 
-    def give_up(self, sleeper: Sleeper) -> None:
+    def give_up(self, sleeper: Waiter) -> None:
         _wake(self._rooms.give_up(sleeper))
 
-    def remove(self, sleeper: Sleeper) -> None:
+    def remove(self, sleeper: Waiter) -> None:
         if sleeper.room is not None:
             self._rooms.remove(sleeper)
             return
@@ -112,6 +160,7 @@ class _Sleepers:
     def heard(self, said: bytes | None) -> None:
         """Wake whom it concerns; everybody, when something may have been missed."""
         if said is None:
+            self.notices += 1
             watching = (one for line in self._jobs.values() for one in line)
             _wake((*self._claims, *watching, *self._rooms.everybody()))
             return
@@ -121,11 +170,29 @@ class _Sleepers:
             self.heard(None)
             return
         if told.claim:
-            _wake(self._claims)
+            self._stirred(told.queues)
         for job_id, ended in told.jobs:
             _wake(one for one in self._jobs.get(job_id, ()) if ended or not one.ended)
         for queue in told.rooms:
             _wake(self._rooms.freed(queue, 1))
+
+    def _stirred(self, queues: list[str]) -> None:
+        self.notices += 1
+        for waiter in self._claims:
+            matcher = waiter.matcher
+            if matcher is not None and any(matcher.place(one) is not None for one in queues):
+                waiter.news = b""
+            waiter.wake()
+
+    def heard_end(self, said: bytes | None) -> None:
+        """Give those who wait for a job that ended what was said of it."""
+        if said is None:
+            self.heard(None)
+            return
+        at = 1 + said[0]
+        for waiter in self._jobs.get(long(said[1:at]), ()):
+            waiter.news = said[at:]
+            waiter.wake()
 
 
 def _wake(sleepers: Iterable[Sleeper]) -> None:

@@ -21,7 +21,7 @@ local function add_fresh()
     call('ZADD', P .. 'ready', 0, queue)
     know_queue(queue)
     count_above(queue, 'o:', #entries / 2)
-    stirred()
+    stirred(queue)
   end
   FRESH, WRITES_NEW = {}, {}
 end

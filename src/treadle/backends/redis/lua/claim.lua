@@ -1,13 +1,16 @@
--- ARGV: 4 nonce, 5 its name in hex, 6 request, 7 limit, 8 lease, 9 holding, 10 … the names, see
--- serving.lua, and then the ids of jobs to grant before all others. Gives [more, suspects wait, next
--- due, ids, records, and for those of which there is more to say their number, payload kept apart
--- or "", note or ""]; nothing at all when there is no such session.
+-- ARGV: 4 nonce, 5 its name in hex, 6 request, 7 limit, 8 lease, 9 holding, 10 "1" when who asks
+-- hears what is told, 11 … the names, see serving.lua, and then the ids of jobs to grant before all
+-- others. Gives [more, suspects wait, next due, ids, records, for those of which there is more to say
+-- their number, payload kept apart or "", note or ""; and as peek.lua would, when nothing is left,
+-- seconds until anything happens by itself or ""]; nothing at all when there is no such session.
 --@ include drains
+--@ include coming
 --@ include gate
 --@ include serving
 --@ include sessions
 local NONCE, SESSION = ARGV[4], ARGV[5]
 local REQUEST, LIMIT, LEASE, HOLDING = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local HEARS = ARGV[10] == '1'
 local UNTIL = NOW + LEASE
 local UNTIL_TICKS = ticks(UNTIL)
 local IDS, RECORDS, MORE, PARKED, FIRST_CLAIM = {}, {}, {}, 0, nil
@@ -174,7 +177,7 @@ local function suspect_alone()
 end
 
 local function claim()
-  local rest = read_names(10)
+  local rest = read_names(11)
   renew_session(SESSION, LEASE)
   local behind = advance()
   local alone = HOLDING == '0' and LIMIT > 0 and suspect_alone()
@@ -188,7 +191,10 @@ local function claim()
   local hints = { more and 1 or 0, waits and 1 or 0, next_due() }
   keep_answer(SESSION, REQUEST, hints, IDS)
   done()
-  return { hints[1], hints[2], hints[3], IDS, RECORDS, MORE }
+  local emptied = HEARS and not (more or waits or alone) and #IDS < LIMIT
+  -- Who asked will wait next, and need not look again.
+  if emptied then call('SET', P .. 'idle', 1) end
+  return { hints[1], hints[2], hints[3], IDS, RECORDS, MORE, emptied and next_event() or nil }
 end
 
 -- What the last claim was answered. Its jobs are still held, or else their tokens will be refused.

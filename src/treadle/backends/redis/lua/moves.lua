@@ -25,7 +25,7 @@ end
 local function to_queue(J)
   shift(J, QUEUED)
   join_key(J)
-  stirred()
+  stirred(J.queue)
 end
 
 local function to_schedule(J, due)

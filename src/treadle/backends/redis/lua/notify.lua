@@ -1,9 +1,12 @@
--- Telling those who wait, in other processes too, by one message at the end of a script:
+-- Telling those who wait, in other processes too, by messages at the end of a script:
 --
---   PUBLISH <prefix>wake  msgpack [claim, jobs, rooms]
---     claim  1 when there may be something to claim, else 0
---     jobs   [[id, 1 when it ended or is gone], …]
---     rooms  [name of a queue with a job less, …], once for each job
+--   PUBLISH <prefix>wake  msgpack [claim, jobs, rooms, queues]
+--     claim   1 when there may be something to claim, else 0
+--     jobs    [[id, 1 when it ended or is gone], …]
+--     rooms   [name of a queue with a job less, …], once for each job
+--     queues  [name of a queue that has a job more to claim, …]
+--   PUBLISH <prefix>ended  length of the id, id, record: a job that ended, all of which is there, so
+--     that who waits for its result need not ask
 --
 -- Who waits says so in the store, in the script that finds nothing to wait no longer for:
 --
@@ -14,27 +17,33 @@
 --
 -- A message may be lost; who waits looks again every few seconds.
 --@ include base
-local TOLD = { claim = 0, jobs = {}, rooms = {} }
+local TOLD = { claim = 0, jobs = {}, rooms = {}, queues = {}, ended = {} }
 local WATCHED = call('EXISTS', P .. 'watched') == 1
 local ROOMY = call('EXISTS', P .. 'roomy') == 1
 
 -- The id as people write it; names.py says how it is stored.
 local function text_of(id)
   if string.byte(id) == 0 then return sub(id, 2) end
-  local digits = string.gsub(id, '.', function(one) return format('%02x', string.byte(one)) end)
-  return sub(digits, 1, 8) .. '-' .. sub(digits, 9, 12) .. '-' .. sub(digits, 13, 16) .. '-'
-    .. sub(digits, 17, 20) .. '-' .. sub(digits, 21)
+  local pattern = string.gsub('4-2-2-2-6', '%d', function(bytes) return string.rep('%02x', bytes) end)
+  return format(pattern, string.byte(id, 1, 16))
 end
 
-local function stirred()
+-- There may be something to claim; where it is a job, in this queue.
+local function stirred(queue)
   TOLD.claim = 1
+  if queue then TOLD.queues[queue] = true end
 end
 
-local function changed(id, ended)
+-- The record is that of a job that ended, when there is nothing to be said of it beside that.
+local function changed(id, ended, record)
   if not WATCHED then return end
   local until_ = call('ZSCORE', P .. 'watched', id)
   if not until_ then return end
-  TOLD.jobs[#TOLD.jobs + 1] = { text_of(id), ended and 1 or 0 }
+  if record then
+    TOLD.ended[#TOLD.ended + 1] = string.char(#id) .. id .. record
+  else
+    TOLD.jobs[#TOLD.jobs + 1] = { text_of(id), ended and 1 or 0 }
+  end
   if ended then call('ZREM', P .. 'watched', id) end
 end
 
@@ -45,6 +54,9 @@ end
 local function tell()
   if TOLD.claim == 1 then TOLD.claim = call('DEL', P .. 'idle') end
   if TOLD.claim == 1 or #TOLD.jobs > 0 or #TOLD.rooms > 0 then
-    call('PUBLISH', P .. 'wake', cmsgpack.pack({ TOLD.claim, TOLD.jobs, TOLD.rooms }))
+    local queues = {}
+    for queue in pairs(TOLD.queues) do queues[#queues + 1] = queue end
+    call('PUBLISH', P .. 'wake', cmsgpack.pack({ TOLD.claim, TOLD.jobs, TOLD.rooms, queues }))
   end
+  for _, job in ipairs(TOLD.ended) do call('PUBLISH', P .. 'ended', job) end
 end

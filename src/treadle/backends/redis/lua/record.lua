@@ -198,3 +198,4 @@ do
     end
   end
 end
+--@ enclose

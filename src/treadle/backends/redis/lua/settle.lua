@@ -33,11 +33,12 @@ local function end_plainly(id, record, result)
     call('SET', P .. 'r:' .. id, sub(result, 2))
     result = '>'
   end
-  WRITES[#WRITES + 1] = P .. 'j:' .. id
-  WRITES[#WRITES + 1] = '\4\1\0' .. sub(record, 4, 18)
+  local ended = '\4\1\0' .. sub(record, 4, 18)
     .. pack('<I4', unpack_bytes('<I4', record, 19) + 1) .. sub(record, 23, 48) .. NEVER
     .. sub(record, 57, 64) .. FINISHED .. sub(record, 81, 88) .. sub(record, 23, 34) .. extra
     .. pack('<I4', #result) .. sub(record, 107, at - 1) .. result .. sub(record, at)
+  WRITES[#WRITES + 1] = P .. 'j:' .. id
+  WRITES[#WRITES + 1] = ended
   ENDING[id] = true
   local group = ENDED[queue]
   if not group then
@@ -47,7 +48,7 @@ local function end_plainly(id, record, result)
   group.ids[#group.ids + 1] = id
   group.scored[#group.scored + 1] = format('%d', (unpack_bytes('<I6', record, 5)))
   group.scored[#group.scored + 1] = id
-  if WATCHED then changed(id, true) end
+  if WATCHED then changed(id, true, result ~= '>' and ended) end
   if ROOMY then freed(queue) end
 end
 
