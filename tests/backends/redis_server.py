@@ -22,7 +22,7 @@ def forget(url: str, *names: str) -> None:
     """Delete the keys of namespaces."""
     server = client(url)
     for name in names:
-        keys = server.keys(f"tr:{{{name}.*")
+        keys = server.keys(f"{{{name}.*")
         if keys:
             server.unlink(*keys)
     server.close()

@@ -96,7 +96,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
         server = client(url)
         backend = connect_redis(url, clock=clock, ids=ids, namespace=name)
         await backend.open()
-        prefix = f"tr:{{{name}.0}}:"
+        prefix = f"{{{name}.0}}:"
         yield Place(Driver(backend, clock, ids), partial(_age_redis, server, prefix))  # type: ignore[arg-type]
         await backend.aclose()
         backend.close()

@@ -25,7 +25,7 @@ from treadle.testing.proxy import Proxy, Way
 from treadle.testing.servers import RedisServer, find_binary
 
 CLOCK = SystemClock()
-KEYS = ["tr:{test.0}:"]
+KEYS = ["{test.0}:"]
 
 
 def made(source: str, name: str = "test") -> Script:

@@ -83,7 +83,7 @@ async def test_sentinels_with_a_password_and_a_name_that_they_do_not_know() -> N
 async def test_a_slot_that_moves_under_load(tmp_path: Path) -> None:
     """While it moves, everything waits; then it goes on at the other node, and nothing is lost."""
     with own(RedisCluster) as cluster:
-        slot = cluster.slot_of("tr:{faults.0}:")
+        slot = cluster.slot_of("{faults.0}:")
         url = f"{cluster.url}?patience=10"
         async with shop(url, tmp_path) as one, one.foreman():
             await one.work.aenqueue_many([(0.02,) for _ in range(60)])
@@ -105,7 +105,7 @@ async def test_a_node_that_is_away_is_waited_for() -> None:
     with own(lambda: RedisCluster(config={"appendonly": "yes"})) as cluster:
         async with driving(f"{cluster.url}?patience=60") as one:
             job_id = await one.add()
-            owner = cluster.owner(cluster.slot_of("tr:{faults.0}:"))
+            owner = cluster.owner(cluster.slot_of("{faults.0}:"))
             owner.kill()
             waiting = asyncio.create_task(one.add())
             await CLOCK.sleep(0.5)

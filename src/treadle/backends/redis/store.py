@@ -27,7 +27,7 @@ class Store:
     ) -> None:
         self.link = link
         self.clock = clock
-        self.prefix = f"tr:{{{namespace}.0}}:"
+        self.prefix = f"{{{namespace}.0}}:"
         self._keys = (self.prefix,)
         self._manual = not isinstance(clock, SystemClock)
         self._kept = (str(max_failed), repr(request_ttl))

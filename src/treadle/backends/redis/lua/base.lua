@@ -1,6 +1,6 @@
 -- What every script begins with.
 --
--- KEYS[1] is the prefix of all keys of the shard, "tr:{namespace.shard}:"; its hash tag puts them
+-- KEYS[1] is the prefix of all keys of the shard, "{namespace.shard}:"; its hash tag puts them
 -- into one slot. ARGV[1] is the time of a test's clock, or empty: then it is the server's.
 -- Times are seconds since the epoch as doubles, and NONE where there is none.
 --
