@@ -15,6 +15,7 @@ from treadle.pools.told import Progress, afollow, follow
 
 __all__ = ["Future"]
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 _PENDING, _RUNNING, _DONE, _CANCELLED = range(4)
 _new_lock = threading.Lock
@@ -206,16 +207,33 @@ class Future(Generic[T_co]):
         self._tell(callback)
 
     @staticmethod
-    def watch(futures: Iterable[Future[Any]], callback: Callable[[Future[Any]], object]) -> None:
-        """:meth:`add_done_callback` for each of many, none of which has a state of its own."""
+    def watch(
+        futures: Iterable[Future[Any]], callback: Callable[[Future[Any]], object]
+    ) -> tuple[int, Future[Any] | None]:
+        """:meth:`add_done_callback` for each of many that has not ended.
+
+        Returns:
+            How many had ended, of which nobody is told; and the first of them that failed.
+        """
         alone = (callback,)
+        ended, failed = 0, None
         for one in futures:
-            if one._state < _DONE:
-                with one._lock:
-                    if one._state < _DONE and one._callbacks is None:
-                        one._callbacks = alone
-                        continue
+            if one._state >= _DONE:
+                ended += 1
+                if one._error is not None and failed is None:
+                    failed = one
+                continue
+            with one._lock:
+                if one._state < _DONE and one._callbacks is None:
+                    one._callbacks = alone
+                    continue
             one.add_done_callback(callback)
+        return ended, failed
+
+    @staticmethod
+    def values(futures: Iterable[Future[T]]) -> list[T]:
+        """What calls returned, all of which have ended and none has failed."""
+        return [one._value for one in futures]
 
     def forget_callback(self, callback: Callable[[Future[T_co]], object]) -> None:
         """Do not call a callback any more. Harmless when it was, or never was to be."""

@@ -15,6 +15,7 @@ from treadle.durations import Duration
 from treadle.errors import InvalidOption, WaitTimeout
 from treadle.hints import did_you_mean
 from treadle.loopthread import refuse_in_loop
+from treadle.pools.future import Future
 from treadle.pools.progress import Progress, shown
 from treadle.pools.together import ReturnWhen, Several, Together
 from treadle.pools.wrapping import Waitable
@@ -178,7 +179,7 @@ def _late(several: Several, together: Together, late: WaitTimeout) -> WaitTimeou
 
 def _results(several: Several, together: Together, return_exceptions: bool) -> Any:
     if together.failed is None:
-        return several.shaped(one.result() for one in several.futures)
+        return several.shaped(Future.values(several.futures))
     if not return_exceptions:
         return together.failed.result()  # raises
     return several.shaped(

@@ -47,10 +47,10 @@ class Shown:
     def __bool__(self) -> bool:
         return self._bar is not None
 
-    def update(self) -> None:
-        """One more has ended."""
+    def update(self, n: int = 1) -> None:
+        """So many more have ended."""
         if self._bar is not None:
-            self._bar.update(1)
+            self._bar.update(n)
 
     def close(self) -> None:
         """Leave the screen to others. Harmless when that is done."""

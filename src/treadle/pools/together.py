@@ -13,6 +13,8 @@ from treadle.pools.wrapping import future_of
 
 __all__ = ["ReturnWhen", "Several", "Together"]
 
+# Nearly all are, and need no call to be known.
+_OURS: Any = Future
 ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
 
@@ -35,7 +37,9 @@ class Several:
             self.given = list(given.values())
         else:
             self.given = list(given)
-        self.futures = list(map(future_of, self.given))
+        self.futures: list[Future[Any]] = [
+            one if type(one) is _OURS else future_of(one) for one in self.given
+        ]
 
     def shaped(self, values: Iterable[Any]) -> Any:
         """Values in the form in which the futures were given: a list, or a dict."""
@@ -61,14 +65,14 @@ class Together:
     Args:
         futures: the several.
         when: how many are enough.
-        each: is called after each of them, by one thread at a time.
+        each: told how many more have ended, by one thread at a time.
     """
 
     def __init__(
         self,
         futures: list[Future[Any]],
         when: ReturnWhen,
-        each: Callable[[], object] | None = None,
+        each: Callable[[int], object] | None = None,
     ) -> None:
         self.future: Future[None] = Future()
         # The first that failed.
@@ -82,18 +86,22 @@ class Together:
         self._lock = threading.Lock()
         if not futures:
             self.future.end(None)
-        Future.watch(futures, self._ended)
+        ended, failed = Future.watch(futures, self._ended)
+        if ended:
+            self._counted(failed, ended)
 
     def _ended(self, one: Future[Any]) -> None:
-        failure = one.failure
+        self._counted(None if one.failure is None else one)
+
+    def _counted(self, failed: Future[Any] | None, ended: int = 1) -> None:
         with self._lock:
-            self.left -= 1
+            self.left -= ended
             enough = self.left == 0 or self._any
-            if failure is not None:
-                self.failed = self.failed or one
+            if failed is not None:
+                self.failed = self.failed or failed
                 enough = enough or self._any_failed
             if self._each is not None:
-                self._each()
+                self._each(ended)
         if enough:
             self.future.end(None)
 
