@@ -70,9 +70,7 @@ def _age_postgres(backend: Any, url: str, name: str, seconds: float) -> None:
     backend._store._seen = Seen(SystemClock())
     _execute(
         url,
-        f"UPDATE {tables}_meta SET value ="
-        f" (SELECT ((max(until) - {seconds}) * 1000000)::bigint FROM {tables}_session)"
-        f" WHERE value = (SELECT (max(until) * 1000000)::bigint FROM {tables}_session)",
+        f"UPDATE {tables}_outage SET since = since - {seconds}, until = until - {seconds}",
         f"UPDATE {tables}_session SET until = until - {seconds}",
         f"UPDATE {tables}_job SET until = until - {seconds}",
     )
@@ -164,8 +162,10 @@ async def test_where_others_were_present_it_is_lost_at_once(place: Place) -> Non
 async def test_a_claim_says_when_to_come_again(place: Place) -> None:
     await place.running(1)
     place.age(AWAY)
-    claimed = await place.drive.ask(1, who="two")
-    assert claimed.leases == ()
-    assert not claimed.more
-    assert claimed.next_due is not None
-    assert claimed.next_due > 1
+    # Also who has looked already, and knows of nothing that has lapsed.
+    for _ in range(2):
+        claimed = await place.drive.ask(1, who="two")
+        assert claimed.leases == ()
+        assert not claimed.more
+        assert claimed.next_due is not None
+        assert 1 < claimed.next_due <= GRACE

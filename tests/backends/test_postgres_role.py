@@ -12,8 +12,10 @@ from tests.backends.postgres_role import its_namespace, its_url, namespace, role
 from tests.backends.postgres_support import drop
 from tests.servers import postgres_url
 from treadle import Treadle, backends
+from treadle.backends.postgres import connect
 from treadle.backends.postgres.statements import prefix_of
 from treadle.errors import BackendReadOnly
+from treadle.records import SessionInfo
 
 __all__ = ["its_namespace", "its_url", "namespace", "postgres_url", "role"]
 
@@ -59,3 +61,21 @@ async def test_an_app_of_it_runs_jobs(its_url: str, namespace: str) -> None:
         async with app.foreman(burst=True) as foreman:
             await foreman.join()
         assert [await job.aresult() for job in jobs] == [1, 2, 3]
+
+
+async def test_it_comes_back_after_an_outage(
+    postgres_url: str, its_url: str, namespace: str
+) -> None:
+    """Where nobody was present for a while, something is written down before anybody is."""
+    for name in ("one", "two"):
+        backend = connect(its_url, namespace=namespace)
+        try:
+            session = await backend.open_session(SessionInfo(name=name))
+            sessions = prefix_of(namespace) + "_session"
+            await asyncio.to_thread(
+                run, postgres_url, f"UPDATE {sessions} SET until = until - 1000"
+            )
+            assert await backend.extend(session, (), 30.0) == []
+        finally:
+            await backend.aclose()
+            backend.close()

@@ -280,8 +280,9 @@ END $$;
 
 -- Whether there is something that only a step can do that takes turns.
 CREATE OR REPLACE FUNCTION treadle_special(now float8, since float8)
-RETURNS boolean LANGUAGE sql STABLE AS $$
-  SELECT EXISTS (SELECT FROM (SELECT until FROM treadle_job
+RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM (SELECT until FROM treadle_job
       WHERE state = 3 AND until > since AND until <= now ORDER BY until LIMIT 1) AS lapsed)
     OR EXISTS (SELECT FROM treadle_job WHERE state = 7 AND state <> 3)
     OR coalesce((SELECT min(expires) FROM treadle_job
@@ -290,8 +291,8 @@ RETURNS boolean LANGUAGE sql STABLE AS $$
     OR EXISTS (SELECT FROM treadle_permit WHERE until <= now)
     OR EXISTS (SELECT FROM treadle_ended)
     OR EXISTS (SELECT FROM (SELECT flags FROM treadle_job WHERE state = 1 AND due <= now
-      ORDER BY due, seq LIMIT 50) AS d WHERE flags & 2049 <> 0)
-$$;
+      ORDER BY due, seq LIMIT 50) AS d WHERE flags & 2049 <> 0);
+END $$;
 
 -- Queues plain jobs whose time has come.
 CREATE OR REPLACE FUNCTION treadle_promote(now float8)
@@ -336,13 +337,17 @@ BEGIN
 END $$;
 
 -- When a lease may lapse next. Exactly by the leases where ``since`` says that nothing is known; else by
--- the sessions, which are few, and renewed together with their leases.
+-- the sessions, which are few, and renewed together with their leases, and after an outage by the end of
+-- the grace, in which those may lapse that nobody renews.
 CREATE OR REPLACE FUNCTION treadle_next_lapse(now float8, since float8)
-RETURNS float8 LANGUAGE sql STABLE AS $$
-  SELECT CASE WHEN since = '-infinity'
+RETURNS float8 LANGUAGE plpgsql STABLE
+  SET enable_seqscan = off AS $$
+BEGIN
+  RETURN CASE WHEN since = '-infinity'
     THEN (SELECT min(until) FROM treadle_job WHERE state = 3)
-    ELSE (SELECT min(until) FROM treadle_session WHERE until > now) END
-$$;
+    ELSE least((SELECT min(until) FROM treadle_session WHERE until > now),
+      (SELECT until FROM treadle_outage WHERE single AND until > now)) END;
+END $$;
 
 -- Ends jobs well. The sum keeps the planner from looking through all that run. Gives back those that it has ended, by their place in the arrays.
 CREATE OR REPLACE FUNCTION treadle_succeed(at float8, numbers bigint[], ids text[], fences bigint[],
@@ -398,9 +403,9 @@ BEGIN
   IF at IS NOT NULL OR last IS NULL OR last > now THEN
     RETURN false;
   END IF;
-  INSERT INTO treadle_meta (key, value) VALUES ('spared', (last * 1000000)::bigint)
-  ON CONFLICT (key) DO UPDATE SET value = excluded.value
-    WHERE treadle_meta.value <> excluded.value;
+  INSERT INTO treadle_outage (since, until) VALUES (last, now + 5)
+  ON CONFLICT (single) DO UPDATE SET since = excluded.since, until = excluded.until
+    WHERE treadle_outage.since <> excluded.since;
   IF NOT FOUND THEN
     RETURN false;
   END IF;

@@ -187,6 +187,13 @@ CREATE TABLE treadle_ended (
 );
 
 -- ``request`` is the last claim that was answered, ``answer`` what it said beside its leases.
+-- What was spared after the last outage, see ``treadle_spare``; one row at most.
+CREATE TABLE treadle_outage (
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  since float8 NOT NULL,   -- until then somebody was present
+  until float8 NOT NULL    -- the end of the grace
+);
+
 CREATE TABLE treadle_session (
   nonce bigint PRIMARY KEY,
   info bytea NOT NULL,
