@@ -36,13 +36,13 @@ async def test_what_is_enqueued_while_the_server_is_away_is_forwarded_in_order(l
     assert sum(event.data["jobs"] for event in heard[1:]) == 20
 
 
-async def test_an_app_opens_and_enqueues_before_its_server_is_there(redis_line: Line) -> None:
-    with redis_line.away():
-        async with redis_line.app() as app:
+async def test_an_app_opens_and_enqueues_before_its_server_is_there(line: Line) -> None:
+    with line.away():
+        async with line.app() as app:
             job = await app.tasks["note"].aenqueue("early")
             assert [entry.id for entry in entries(app)] == [job.id]
     # Another process, later.
-    async with redis_line.app() as app:
+    async with line.app() as app:
         await emptied(app)
         assert (await app.job(job.id).arecord()).spec.id == job.id
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, cast
 
 from treadle.backends.common.cells import check
+from treadle.backends.common.ofprocess import OfProcess
 from treadle.backends.common.pushing import check_queues
 from treadle.backends.common.settings import Settings
 from treadle.backends.common.waiting import Room
@@ -69,35 +69,22 @@ class PostgresBackend:
             frozenset() if address.notify else frozenset({Feature.PUSHES_WAKE})
         )
         self.features = frozenset(Feature) - unserved
-        self._address = address
-        self._namespace = namespace
-        self._settings = settings
-        self._clock = clock
         self._ids = ids
-        self._current: Store | None = None
-        self._shortcuts: Plain | None = None
+
+        def make() -> Plain:
+            return Plain(Store(address, namespace, settings, clock=clock, ids=ids))
+
+        self._own = OfProcess(make, lambda plain: plain.store.abandon())
         # The last answer by session, with the number of the request.
         self._answers: dict[int, tuple[int, Claimed]] = {}
 
     @property
-    def _store(self) -> Store:
-        store = self._current
-        if store is not None and store.pid == os.getpid():
-            return store
-        if store is not None:
-            store.abandon()
-            self._answers = {}
-        self._current = Store(
-            self._address, self._namespace, self._settings, clock=self._clock, ids=self._ids
-        )
-        return self._current
+    def _plain(self) -> Plain:
+        return self._own.get()
 
     @property
-    def _plain(self) -> Plain:
-        store = self._store
-        if self._shortcuts is None or self._shortcuts.store is not store:
-            self._shortcuts = Plain(store)
-        return self._shortcuts
+    def _store(self) -> Store:
+        return self._plain.store
 
     @property
     def _waiting(self) -> Waiting:
@@ -111,13 +98,13 @@ class PostgresBackend:
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; what waits in it ends."""
-        if self._current is not None and self._current.pid == os.getpid():
-            await self._current.aclose(asyncio.get_running_loop())
+        if (plain := self._own.known()) is not None:
+            await plain.store.aclose(asyncio.get_running_loop())
 
     def close(self) -> None:
         """Close all connections."""
-        if self._current is not None and self._current.pid == os.getpid():
-            self._current.close()
+        if (plain := self._own.known()) is not None:
+            plain.store.close()
 
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -81,7 +80,6 @@ class Link:
         chance: Chance,
         equip: Callable[[Client], tuple[Ears, Notices]],
     ) -> None:
-        self.pid = os.getpid()
         self._address = address
         # Of the network. Not that of the jobs: a test that moves theirs by an hour has not
         # waited an hour for an answer.

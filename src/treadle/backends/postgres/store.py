@@ -46,7 +46,6 @@ class Store:
     def __init__(
         self, address: Address, namespace: str, settings: Settings, *, clock: Clock, ids: Ids
     ) -> None:
-        self.pid = os.getpid()
         self.address = address
         self.namespace = namespace
         self.settings = settings
@@ -60,7 +59,7 @@ class Store:
         self._network: Clock = SystemClock()
         self._lock = lock_of(namespace)
         self._channel = channel_of(namespace)
-        self._origin = f"{self.pid}-{ids.nonce():016x}"
+        self._origin = f"{os.getpid()}-{ids.nonce():016x}"
         self._installed = False
         self._seen = Seen(self._network)
         # Until when others want to be told of room and of events.

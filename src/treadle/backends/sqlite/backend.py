@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from typing import Any
 
 from treadle.backends.common.cells import check
 from treadle.backends.common.hub import Waiter
+from treadle.backends.common.ofprocess import OfProcess
 from treadle.backends.common.settings import Settings
 from treadle.backends.common.waiting import Room
 from treadle.backends.sqlite import cells, tickets
@@ -84,11 +85,11 @@ class SqliteBackend:
     ) -> None:
         self.url = address.url
         self._address = address
-        self._namespace = namespace
-        self._settings = settings
         self._clock = clock
         self._ids = ids
-        self._current: Store | None = None
+        self._own = OfProcess(
+            partial(Store, address, namespace, settings, clock=clock, ids=ids), Store.abandon
+        )
         # Queues that were looked at for the last waiter.
         self._last_peek = 0
         # The last claim that took all there was: its queues, and how many notices there had been.
@@ -96,15 +97,7 @@ class SqliteBackend:
 
     @property
     def _store(self) -> Store:
-        store = self._current
-        if store is not None and store.pid == os.getpid():
-            return store
-        if store is not None:
-            store.abandon()
-        self._current = Store(
-            self._address, self._namespace, self._settings, clock=self._clock, ids=self._ids
-        )
-        return self._current
+        return self._own.get()
 
     # ------------------------------------------------------------- life
 
@@ -114,15 +107,15 @@ class SqliteBackend:
 
     async def aclose(self) -> None:
         """Wake what waits in the running loop, so that it ends."""
-        if self._current is not None and self._current.pid == os.getpid():
+        if (store := self._own.known()) is not None:
             loop = asyncio.get_running_loop()
-            self._current.hub.wake_loop(loop)
-            self._current.subscribers.close(loop)
+            store.hub.wake_loop(loop)
+            store.subscribers.close(loop)
 
     def close(self) -> None:
         """Finish what was asked and give up the file."""
-        if self._current is not None and self._current.pid == os.getpid():
-            self._current.close()
+        if (store := self._own.known()) is not None:
+            store.close()
 
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``."""

@@ -48,7 +48,6 @@ class Store:
     def __init__(
         self, address: Address, namespace: str, settings: Settings, *, clock: Clock, ids: Ids
     ) -> None:
-        self.pid = os.getpid()
         self.address = address
         self.clock = clock
         self.sql = load(namespace)
@@ -60,7 +59,7 @@ class Store:
         self.journal = Journal(address, namespace, self.sql, settings)
         self.peers: Peers | Poll
         if supported():
-            name = f"{self.pid}-{ids.nonce():016x}"
+            name = f"{os.getpid()}-{ids.nonce():016x}"
             self.peers = Peers(address.path, name, self._heard, self.subscribers.deliver)
         else:
             self.peers = Poll(address.path, lambda: not self.hub.idle, self.hub.tell)
