@@ -47,9 +47,10 @@ class Bench:
         self.ids = SystemIds()
         self.opened: list[RabbitBackend] = []
 
-    async def driver(self) -> Driver:
+    async def driver(self, **options: int) -> Driver:
         """Another process, as far as the server can see."""
-        backend = connect(self.url, namespace=self.name, ids=self.ids)
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        backend = connect(f"{self.url}?{query}", namespace=self.name, ids=self.ids)
         assert isinstance(backend, RabbitBackend)
         self.opened.append(backend)
         await backend.open()
@@ -156,6 +157,27 @@ async def test_a_verdict_counts_once(bench: Bench) -> None:
     assert list(await store.backend.settle([end, end])) == [Settled.OK, Settled.ALREADY]
     assert await store.settle(lease, Done()) is Settled.ALREADY
     assert len(await store.claim(5)) == 1
+
+
+@pytest.mark.parametrize("ended", [(0,), (3,), (1, 2), (0, 1, 3), (3, 0), (0, 1, 2, 3)])
+async def test_jobs_that_end_take_no_other_along(bench: Bench, ended: tuple[int, ...]) -> None:
+    """One acknowledgement stands for many, and never for a job that still runs."""
+    store = await bench.driver()
+    jobs = await store.add_many(4)
+    leases = await store.claim(4)
+    ends = [Settlement(token=leases[at].token, verdict=Done()) for at in ended[:-1]]
+    last = Settlement(token=leases[ended[-1]].token, verdict=Done())
+    assert set(await store.backend.settle(ends)) <= {Settled.OK}
+    assert list(await store.backend.settle([last])) == [Settled.OK]
+    await bench.die(store)
+    other = await bench.driver()
+    left = {job for at, job in enumerate(jobs) if at not in ended}
+    for _ in range(len(left)):
+        lease = await comes(other)
+        left.remove(lease.spec.id)
+        await other.done(lease)
+    assert left == set()
+    assert await other.claim(5) == ()
 
 
 async def test_an_expired_job_is_a_dead_letter_and_does_not_run(bench: Bench) -> None:
@@ -396,6 +418,27 @@ async def test_a_queue_that_somebody_deletes_is_made_again(bench: Bench) -> None
     job_id = await store.add()
     other = await bench.driver()
     assert await other.claimed() == [job_id]
+
+
+async def test_jobs_of_one_push_come_in_their_order_however_many_and_large(bench: Bench) -> None:
+    store = await bench.driver(window=100)
+    jobs = [store.job(payload=bytes([at % 256]) * (1000 * (at % 7))) for at in range(600)]
+    # More than a frame holds.
+    jobs[300] = store.job(payload=b"x" * 400_000)
+    await asyncio.gather(store.push(*jobs[:500]), store.push(*jobs[500:]))
+    leases = [lease for _ in range(6) for lease in await store.claim(100)]
+    assert [lease.spec for lease in leases] == jobs
+
+
+async def test_jobs_that_come_back_are_sent_again_in_their_order(bench: Bench) -> None:
+    store = await bench.driver()
+    await store.done(await store.run())
+    connection = await aiormq.connect(bench.url)
+    await (await connection.channel()).queue_delete(bench.names.line(Line("default", 0)))
+    await connection.close()
+    jobs = await store.add_many(30)
+    other = await bench.driver()
+    assert await other.claimed(40) == jobs
 
 
 async def test_a_process_that_comes_later_knows_every_queue(bench: Bench) -> None:

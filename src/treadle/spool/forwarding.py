@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -180,8 +181,7 @@ class Forwarder:
         }
         if not old:
             return list(line)
-        page = await backend.find(Query(ids=tuple(old), limit=len(old)))
-        unknown = old - {record.spec.id for record in page.records} - set(page.gone)
+        unknown = old - await self._known(backend, old)
         for entry, _ in line:
             if entry.id in unknown:
                 await self._refuse(
@@ -191,6 +191,13 @@ class Forwarder:
                     "it again: it may have been accepted, and have ended",
                 )
         return [(entry, job) for entry, job in line if entry.id not in unknown]
+
+    async def _known(self, backend: Backend, ids: AbstractSet[str]) -> AbstractSet[str]:
+        """Those that the store is sure to have, or to have had."""
+        if Feature.RECORDS not in backend.features:
+            return frozenset()
+        page = await backend.find(Query(ids=tuple(ids), limit=len(ids)))
+        return {record.spec.id for record in page.records} | set(page.gone)
 
     async def _push(self, step: Step, backend: Backend, line: Line) -> None:
         fresh = [entry.number for entry, _ in line if entry.sent is None]

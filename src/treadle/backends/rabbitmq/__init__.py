@@ -7,7 +7,8 @@ has the jobs and serves all of that, and messages only name them.
 
 Order of the layers, lowest first: ``address``, ``layout``, ``envelope``, ``endings`` (plain data
 and decisions), ``refusals``, ``link`` (connections), ``topology`` and ``registry`` (which queues
-there are), ``publish``, ``sessions``, ``intake`` (taking messages). Alone: ``bell`` (who waits),
+there are), ``parcels`` and ``publish``, ``receipts`` (what was handed out and not answered),
+``sessions``, ``intake`` (taking messages). Alone: ``bell`` (who waits),
 ``claim``, ``settle``, ``events``, ``client`` (all of it on one loop), ``backend``. With a
 companion: ``messages``, ``companion``. Below both backends: ``threaded``.
 """

@@ -10,9 +10,8 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from treadle.backends.common.waiting import Sleeper
 from treadle.backends.rabbitmq.intake import Intake
 from treadle.backends.rabbitmq.layout import Line, Names, line_of
-from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.link import Link, is_lost
 from treadle.backends.rabbitmq.refusals import told
-from treadle.backends.rabbitmq.sessions import is_lost
 from treadle.clock import Clock
 from treadle.queuenames import Matcher
 

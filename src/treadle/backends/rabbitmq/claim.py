@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 
 from treadle.backends.rabbitmq.endings import Ended, Lease, delivered
 from treadle.backends.rabbitmq.envelope import DeadLetter, decode
-from treadle.backends.rabbitmq.intake import MOST, Intake, tag_of
+from treadle.backends.rabbitmq.intake import MOST, Intake
 from treadle.backends.rabbitmq.layout import Line
 from treadle.backends.rabbitmq.link import Link
 from treadle.backends.rabbitmq.publish import Publisher
+from treadle.backends.rabbitmq.receipts import Handed, Receipts
 from treadle.backends.rabbitmq.sessions import Delivery, Desk
 from treadle.clock import Clock
 from treadle.errors import BackendError, NewerFormat, NotDecodable
@@ -45,7 +46,7 @@ class Claims:
 
     async def claim(self, desk: Desk, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs."""
-        channel = await desk.open_channel(self._link)
+        receipts = await desk.open_channel(self._link)
         if desk.suspects and not ask.holding:
             return self._alone(desk, ask)
         plan = await self._intake.plan(ask)
@@ -54,12 +55,12 @@ class Claims:
         for line, count in plan.lines.items():
             if len(desk.suspects) >= _SUSPECTS:
                 break
-            for message in await self._consume(desk, channel, line, min(count, MOST)):
-                lease = await self._vet(message, line)
+            for handed in await self._consume(desk, receipts, line, min(count, MOST)):
+                lease = await self._vet(handed, line)
                 if lease is None or lease.envelope.suspect:
                     short = True
                 if lease is not None:
-                    granted += await self._take(desk, ask, message, lease)
+                    granted += await self._take(desk, ask, handed, lease)
         if desk.suspects and not granted and not ask.holding:
             return self._alone(desk, ask)
         more = short or bool(plan.more)
@@ -67,44 +68,42 @@ class Claims:
             more = await self._intake.anything(ask.queues, ask.exclude)
         return Claimed(leases=tuple(granted), more=more, suspects_wait=bool(desk.suspects))
 
-    async def _take(
-        self, desk: Desk, ask: Claim, message: DeliveredMessage, lease: Lease
-    ) -> list[Granted]:
+    async def _take(self, desk: Desk, ask: Claim, handed: Handed, lease: Lease) -> list[Granted]:
         """The lease of a message, if it is to be given out now."""
-        delivery = Delivery(channel=message.channel, tag=tag_of(message), lease=lease)
+        delivery = Delivery(handed=handed, lease=lease)
         if lease.envelope.suspect:
             desk.suspects.append(delivery)
             return []
         if desk.holds(lease.envelope.spec.id):
             # The same job in two messages: the other one goes on.
-            await delivery.acknowledge()
+            await handed.acknowledge()
             return []
         return [self._grant(desk, delivery, ask)]
 
     # ------------------------------------------------------------- taking
 
     async def _consume(
-        self, desk: Desk, channel: AbstractChannel, line: Line, count: int
-    ) -> list[DeliveredMessage]:
+        self, desk: Desk, receipts: Receipts, line: Line, count: int
+    ) -> list[Handed]:
         try:
-            return await self._intake.consume(channel, line, count)
+            return await self._intake.consume(receipts, line, count)
         except BackendError:
             # All that this channel has been given goes back.
             await desk.leave_channel()
             raise
 
-    async def _vet(self, message: DeliveredMessage, line: Line) -> Lease | None:
+    async def _vet(self, handed: Handed, line: Line) -> Lease | None:
         """The attempt that a message is; ``None`` when it is none, and goes elsewhere."""
         try:
-            return await self._judge(message, line)
+            return await self._judge(handed, line)
         except BackendError as error:
             # It cannot be put where it belongs now: it stays, for the next claim.
             _log.warning("message.not_moved", queue=line.queue, error=str(error))
-            await message.channel.basic_nack(tag_of(message), requeue=True, wait=False)
+            await handed.give_back()
             return None
 
-    async def _judge(self, message: DeliveredMessage, line: Line) -> Lease | None:
-        job_id = message.header.properties.message_id or ""
+    async def _judge(self, handed: Handed, line: Line) -> Lease | None:
+        message, job_id = handed.message, handed.job_id
         body, now = bytes(message.body), self._clock.now()
         try:
             judged = delivered(decode(body), _lost(message), now)
@@ -117,7 +116,7 @@ class Claims:
             if not isinstance(judged, DeadLetter):
                 return Lease(envelope=judged, holder="", granted=now, note=judged.note)
             await self._publisher.carry_out(Ended(dead=judged))
-        await message.channel.basic_ack(tag_of(message), wait=False)
+        await handed.acknowledge()
         return None
 
     # ------------------------------------------------------------- granting

@@ -11,9 +11,8 @@ from pamqp.commands import Basic
 
 from treadle.backends.common.subscribers import Subscribers
 from treadle.backends.rabbitmq.layout import Names
-from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.link import Link, is_lost
 from treadle.backends.rabbitmq.refusals import told
-from treadle.backends.rabbitmq.sessions import is_lost
 from treadle.events import Event
 from treadle.ids import Ids
 

@@ -12,14 +12,14 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from weakref import WeakKeyDictionary
 
 import msgspec
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 
 from treadle.backends.common.turns import take_turns
 from treadle.backends.rabbitmq.layout import Line, Names
 from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.receipts import Handed, Receipts
 from treadle.backends.rabbitmq.refusals import told
 from treadle.backends.rabbitmq.registry import Registry
 from treadle.backends.rabbitmq.topology import Topology
@@ -27,7 +27,7 @@ from treadle.ids import Ids
 from treadle.ports import Claim
 from treadle.queuenames import Matcher, covered
 
-__all__ = ["MOST", "Intake", "tag_of"]
+__all__ = ["MOST", "Intake"]
 
 MOST = 500
 """Messages of one line in one claim."""
@@ -63,8 +63,6 @@ class Intake:
         self._ids = ids
         # For each name that was asked for: served last of the queues that it covers.
         self._turns: dict[str, str | None] = {}
-        # What was last set, because it holds for all that is consumed on a channel later.
-        self._prefetch: WeakKeyDictionary[AbstractChannel, int] = WeakKeyDictionary()
 
     async def anything(self, queues: Sequence[str], exclude: Sequence[str]) -> bool:
         """Whether there is something to claim."""
@@ -105,21 +103,20 @@ class Intake:
             more = more or any(any(counts.values()) for counts in ready.values())
         return Plan(lines=plan, more=more)
 
-    async def consume(
-        self, channel: AbstractChannel, line: Line, count: int
-    ) -> list[DeliveredMessage]:
+    async def consume(self, receipts: Receipts, line: Line, count: int) -> list[Handed]:
         """Up to so many messages of a line, as many as there are now.
 
         Raises:
             BackendError: what was handed out on this channel, and to whom, cannot be known.
         """
-        takes = _Takes(count)
+        takes = _Takes(receipts, count)
+        channel = receipts.channel
         patience = self._link.address.patience
         tag = f"claim-{self._ids.nonce():x}"
         with told(self._link.address.url):
-            if self._prefetch.get(channel) != count:
+            if receipts.prefetch != count:
                 await channel.basic_qos(prefetch_count=count, timeout=patience)
-                self._prefetch[channel] = count
+                receipts.prefetch = count
             await channel.basic_consume(
                 self._names.line(line), takes, consumer_tag=tag, timeout=patience
             )
@@ -134,13 +131,14 @@ class Intake:
 class _Takes:
     """Messages as they come, up to a number."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, receipts: Receipts, count: int) -> None:
+        self._receipts = receipts
         self._count = count
         self._came = asyncio.Event()
-        self.found: list[DeliveredMessage] = []
+        self.found: list[Handed] = []
 
     async def __call__(self, message: DeliveredMessage) -> None:
-        self.found.append(message)
+        self.found.append(self._receipts.handed(message))
         self._came.set()
 
     async def all(self) -> bool:
@@ -154,13 +152,6 @@ class _Takes:
                 async with asyncio.timeout(_SILENCE):
                     await self._came.wait()
         return len(self.found) >= self._count
-
-
-def tag_of(message: DeliveredMessage) -> int:
-    """By which a message is acknowledged."""
-    tag = message.delivery_tag
-    assert tag is not None
-    return tag
 
 
 def _take_of(

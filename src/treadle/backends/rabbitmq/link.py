@@ -18,10 +18,13 @@ from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.refusals import told
 from treadle.errors import BackendFull, SchemaMismatch
 
-__all__ = ["Link", "version_of"]
+__all__ = ["Link", "is_lost", "version_of"]
 
 _OLDEST = (3, 10)
 _ROLES = ("publish", "serve")
+_FRAMES = 1000
+"""Frames of a channel that are read ahead: with the driver's 10, each third message costs a turn of
+the loop."""
 
 
 class Link:
@@ -75,7 +78,7 @@ class Link:
         connection = await self.connection(role)
         with told(self.address.url):
             async with asyncio.timeout(self.address.patience):
-                return await connection.channel(**options)
+                return await connection.channel(frame_buffer_size=_FRAMES, **options)
 
     async def shared(self, name: str, role: str, **options: Any) -> AbstractChannel:
         """A channel that all use for one purpose, another one when it was closed."""
@@ -142,6 +145,11 @@ class Link:
         self._channels.clear()
         for role in _ROLES:
             await self.drop(role)
+
+
+def is_lost(channel: AbstractChannel) -> bool:
+    """Whether the server has given what was delivered here to others."""
+    return channel.is_closed or channel.connection.is_closed
 
 
 def _is_ready(connection: AbstractConnection) -> bool:

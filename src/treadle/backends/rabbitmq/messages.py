@@ -12,16 +12,15 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
-from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from treadle.backends.rabbitmq.address import Address
-from treadle.backends.rabbitmq.intake import MOST, Intake, tag_of
+from treadle.backends.rabbitmq.intake import MOST, Intake
 from treadle.backends.rabbitmq.layout import IdNames, Line
-from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.link import Link, is_lost
 from treadle.backends.rabbitmq.probe import beside
 from treadle.backends.rabbitmq.publish import Named, Publisher
+from treadle.backends.rabbitmq.receipts import Handed, Receipts
 from treadle.backends.rabbitmq.registry import Registry
-from treadle.backends.rabbitmq.sessions import is_lost
 from treadle.backends.rabbitmq.topology import Topology
 from treadle.clock import Clock, SystemClock
 from treadle.errors import BackendError
@@ -41,12 +40,12 @@ _PATIENCE = 2.0
 class Taken(msgspec.Struct, frozen=True):
     """Messages that were delivered, in the order in which their jobs come."""
 
-    messages: tuple[DeliveredMessage, ...] = ()
+    messages: tuple[Handed, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The jobs that they name."""
-        return tuple(message.header.properties.message_id or "" for message in self.messages)
+        return tuple(message.job_id for message in self.messages)
 
 
 class Messages:
@@ -71,7 +70,7 @@ class Messages:
         self._intake = Intake(link, names, topology, registry, ids)
         # How many are asked for is a setting of the channel: one who takes at a time.
         self._taking = asyncio.Lock()
-        self._channel: AbstractChannel | None = None
+        self._receipts: Receipts | None = None
         self._away_until = 0.0
         self._away = False
 
@@ -93,13 +92,13 @@ class Messages:
         """As many messages as jobs are asked for; none while the server cannot be reached."""
         if self._left_alone:
             return Taken()
-        found: list[DeliveredMessage] = []
+        found: list[Handed] = []
         async with self._taking, self._tried("take"):
             try:
                 plan = await self._intake.plan(ask)
                 for line, count in plan.lines.items():
-                    channel = await self._open_channel()
-                    found += await self._intake.consume(channel, line, min(count, MOST))
+                    receipts = await self._open_channel()
+                    found += await self._intake.consume(receipts, line, min(count, MOST))
             except BaseException:
                 # What was handed out cannot be known: all of it goes back.
                 found.clear()
@@ -110,13 +109,11 @@ class Messages:
     async def finish(self, taken: Taken, used: Container[str] = ()) -> None:
         """Have the server forget the messages that name these jobs, and take back the others."""
         with suppress(Exception):  # they go back with their channel, and name what is over
-            for message, job_id in zip(taken.messages, taken.ids, strict=True):
-                if is_lost(message.channel):
-                    continue
-                if job_id in used:
-                    await message.channel.basic_ack(tag_of(message), wait=False)
-                else:
-                    await message.channel.basic_nack(tag_of(message), requeue=True, wait=False)
+            there = [one for one in taken.messages if not one.lost]
+            for receipts in {one.receipts for one in there}:
+                mine = [one for one in there if one.receipts is receipts]
+                await receipts.acknowledge(one.tag for one in mine if one.job_id in used)
+                await receipts.give_back(one.tag for one in mine if one.job_id not in used)
 
     async def meet(self, lines: Iterable[Line]) -> None:
         """A job of these lines was seen: messages of them are to be taken, too."""
@@ -137,7 +134,7 @@ class Messages:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        self._channel = None
+        self._receipts = None
         await self.link.aclose()
 
     # ------------------------------------------------------------- a server that fails
@@ -170,15 +167,16 @@ class Messages:
                 _log.info("messages.back")
             self._away = False
 
-    async def _open_channel(self) -> AbstractChannel:
-        channel = self._channel
-        if channel is None or is_lost(channel):
-            channel = self._channel = await self.link.channel("serve", publisher_confirms=False)
-        return channel
+    async def _open_channel(self) -> Receipts:
+        receipts = self._receipts
+        if receipts is None or is_lost(receipts.channel):
+            channel = await self.link.channel("serve", publisher_confirms=False)
+            receipts = self._receipts = Receipts(channel)
+        return receipts
 
     async def _leave_channel(self) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None and not is_lost(channel):
+        receipts, self._receipts = self._receipts, None
+        if receipts is not None and not is_lost(receipts.channel):
             with suppress(Exception):
                 async with asyncio.timeout(1.0):
-                    await channel.close()
+                    await receipts.channel.close()

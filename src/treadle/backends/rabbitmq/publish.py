@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import cast
 
 import msgspec
 from aiormq.exceptions import PublishError
-from pamqp.commands import Basic
 
 from treadle.backends.rabbitmq.endings import Ended
 from treadle.backends.rabbitmq.envelope import DeadLetter, Envelope, delay_of, encode, sealed
 from treadle.backends.rabbitmq.layout import Line, Names, delay_key, levels
 from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.parcels import Confirming, Parcel, batches, hand_over
 from treadle.backends.rabbitmq.refusals import told
 from treadle.backends.rabbitmq.registry import Registry
 from treadle.backends.rabbitmq.topology import Topology
@@ -21,12 +22,7 @@ from treadle.clock import Clock
 from treadle.errors import BackendUnavailable
 from treadle.records import NewJob
 
-if TYPE_CHECKING:
-    from aiormq import Channel
-
 __all__ = ["Named", "Publisher"]
-
-_TYPE = "application/vnd.treadle.job+msgpack"
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,21 +32,6 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     line: Line
     # Seconds until it can be claimed.
     delay: float = 0.0
-
-
-class _Parcel(msgspec.Struct, frozen=True, kw_only=True):
-    """A message and where it goes."""
-
-    body: bytes
-    job_id: str
-    exchange: str = ""
-    key: str
-    headers: dict[str, str] = {}
-    # What must be there for it to arrive.
-    line: Line | None = None
-    pauses: list[int] = []
-    # Told that there is something to claim.
-    rings: Line | None = None
 
 
 class Publisher:
@@ -71,7 +52,9 @@ class Publisher:
         self._topology = topology
         self._registry = registry
         self._clock = clock
-        self._window = asyncio.Semaphore(link.address.window)
+        self._most = link.address.window
+        self._window = asyncio.Semaphore(self._most)
+        self._turn = asyncio.Lock()
 
     async def push(self, jobs: Iterable[NewJob]) -> None:
         """Add jobs, in order. Raises unless all of them were confirmed."""
@@ -80,7 +63,7 @@ class Publisher:
 
     async def carry_out(self, ended: Ended) -> None:
         """Publish what the end of an attempt leaves behind."""
-        parcels: list[_Parcel] = []
+        parcels: list[Parcel] = []
         if ended.again is not None:
             parcels.append(await self._job(ended.again, ended.delay))
         if ended.dead is not None:
@@ -104,26 +87,26 @@ class Publisher:
 
     # ------------------------------------------------------------- what goes where
 
-    async def _named(self, one: Named) -> _Parcel:
+    async def _named(self, one: Named) -> Parcel:
         await self._registry.ensure(one.line)
         body = one.job_id.encode()
         if one.delay > 0:
             return await self._delayed(body, one.job_id, one.line, one.delay)
-        return _Parcel(body=body, job_id=one.job_id, key=self._names.line(one.line), line=one.line)
+        return Parcel(body=body, job_id=one.job_id, key=self._names.line(one.line), line=one.line)
 
-    async def _job(self, envelope: Envelope, delay: float) -> _Parcel:
+    async def _job(self, envelope: Envelope, delay: float) -> Parcel:
         spec = envelope.spec
         line = Line(spec.queue, spec.priority)
         await self._registry.ensure(line)
         body = encode(envelope)
         if delay > 0:
             return await self._delayed(body, spec.id, line, delay)
-        return _Parcel(body=body, job_id=spec.id, key=self._names.line(line), line=line, rings=line)
+        return Parcel(body=body, job_id=spec.id, key=self._names.line(line), line=line, rings=line)
 
-    async def _delayed(self, body: bytes, job_id: str, line: Line, delay: float) -> _Parcel:
+    async def _delayed(self, body: bytes, job_id: str, line: Line, delay: float) -> Parcel:
         pauses = levels(delay)
         await self._topology.make_levels(pauses)
-        return _Parcel(
+        return Parcel(
             body=body,
             job_id=job_id,
             exchange=self._names.step(pauses[0]),
@@ -132,7 +115,7 @@ class Publisher:
             pauses=pauses,
         )
 
-    def _letter(self, dead: DeadLetter) -> _Parcel:
+    def _letter(self, dead: DeadLetter) -> Parcel:
         spec = dead.envelope.spec
         headers = {"treadle-task": spec.task, "treadle-queue": spec.queue,
                    "treadle-cause": dead.cause.value}  # fmt: skip
@@ -140,12 +123,12 @@ class Publisher:
             headers["treadle-error"] = f"{dead.fault.type}: {dead.fault.message}"[:500]
         return self._dead(encode(dead), spec.id, headers)
 
-    def _dead(self, body: bytes, job_id: str, headers: dict[str, str]) -> _Parcel:
-        return _Parcel(body=body, job_id=job_id, key=self._names.dead, headers=headers)
+    def _dead(self, body: bytes, job_id: str, headers: dict[str, str]) -> Parcel:
+        return Parcel(body=body, job_id=job_id, key=self._names.dead, headers=headers)
 
     # ------------------------------------------------------------- sending
 
-    async def send(self, parcels: list[_Parcel]) -> None:
+    async def send(self, parcels: list[Parcel]) -> None:
         """Return when all are confirmed.
 
         Raises:
@@ -154,7 +137,8 @@ class Publisher:
         """
         if not parcels:
             return
-        sending = [asyncio.ensure_future(self._send(parcel)) for parcel in parcels]
+        batched = batches(parcels, self._most)
+        sending = [asyncio.ensure_future(self._send(batch)) for batch in batched]
         # They reach the channel in the order of their tasks.
         done = await asyncio.gather(*sending, return_exceptions=True)
         for said in done:
@@ -162,36 +146,41 @@ class Publisher:
                 raise said
         await self._ring({parcel.rings for parcel in parcels if parcel.rings is not None})
 
-    async def _send(self, parcel: _Parcel) -> None:
-        async with self._window:
+    async def _send(self, batch: list[Parcel]) -> None:
+        async with self._places(len(batch)):
             with told(self._link.address.url):
-                try:
-                    await self._publish(parcel)
-                except PublishError:
-                    # Somebody has deleted the queue: it is made again, once.
+                returned = await self._publish(batch)
+                if not returned:
+                    return
+                # Somebody has deleted the queue: it is made again, once.
+                for parcel, _ in returned:
                     await self._renew(parcel)
-                    await self._publish(parcel)
+                for _, error in await self._publish([parcel for parcel, _ in returned]):
+                    raise error
 
-    async def _publish(self, parcel: _Parcel) -> None:
-        # Only its own class says that it need not wait.
-        channel = cast("Channel", await self._link.publisher())
-        properties = Basic.Properties(
-            content_type=_TYPE,
-            delivery_mode=2,
-            message_id=parcel.job_id,
-            headers=dict(parcel.headers),
-        )
+    @asynccontextmanager
+    async def _places(self, count: int) -> AsyncIterator[None]:
+        """So many places of the window for a block."""
+        taken = 0
         try:
-            await channel.basic_publish(
-                parcel.body,
-                exchange=parcel.exchange,
-                routing_key=parcel.key,
-                mandatory=True,
-                properties=properties,
-                # The confirmation says more than that it was written to the connection.
-                wait=False,
-                timeout=self._link.address.patience,
-            )
+            # One after the other: two who had half of theirs each would wait for each other.
+            async with self._turn:
+                while taken < count:
+                    await self._window.acquire()
+                    taken += 1
+            yield
+        finally:
+            for _ in range(taken):
+                self._window.release()
+
+    async def _publish(self, batch: list[Parcel]) -> list[tuple[Parcel, PublishError]]:
+        """Return when all are confirmed, with those that came back."""
+        # Only its own class has what is written down of each message.
+        channel = cast("Confirming", await self._link.publisher())
+        try:
+            async with asyncio.timeout(self._link.address.patience):
+                waiting = await hand_over(channel, batch)
+                said = await asyncio.gather(*waiting, return_exceptions=True)
         except TimeoutError:
             # What still stands in line here must not be sent later, when it was sent again.
             await self._link.drop("publish")
@@ -200,8 +189,15 @@ class Publisher:
                 f"{self._link.address.patience:g} s",
                 backend=self._link.address.url,
             ) from None
+        returned: list[tuple[Parcel, PublishError]] = []
+        for parcel, outcome in zip(batch, said, strict=True):
+            if isinstance(outcome, PublishError):
+                returned.append((parcel, outcome))
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return returned
 
-    async def _renew(self, parcel: _Parcel) -> None:
+    async def _renew(self, parcel: Parcel) -> None:
         self._topology.forget()
         await self._topology.base()
         if parcel.line is not None:

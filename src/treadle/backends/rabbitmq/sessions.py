@@ -10,13 +10,14 @@ import msgspec
 from aiormq.abc import AbstractChannel
 
 from treadle.backends.rabbitmq.endings import Lease
-from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.link import Link, is_lost
+from treadle.backends.rabbitmq.receipts import Handed, Receipts
 from treadle.backends.rabbitmq.refusals import told
 from treadle.logs import get_logger
 from treadle.ports import Claimed
 from treadle.records import Session, Token
 
-__all__ = ["Delivery", "Desk", "Desks", "confirmed", "is_lost"]
+__all__ = ["Delivery", "Desk", "Desks", "confirmed"]
 
 _log = get_logger("treadle.rabbitmq")
 _REMEMBERED = 10_000
@@ -25,18 +26,13 @@ _REMEMBERED = 10_000
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """A lease: a message that this process has and has not acknowledged."""
 
-    channel: AbstractChannel
-    tag: int
+    handed: Handed
     lease: Lease
 
     @property
     def lost(self) -> bool:
-        """Its channel is closed, so that the server has given the message to others."""
-        return is_lost(self.channel)
-
-    async def acknowledge(self) -> None:
-        """The server may forget it."""
-        await self.channel.basic_ack(self.tag, wait=False)
+        """The server has given the message to others."""
+        return self.handed.lost
 
 
 class Desk:
@@ -48,7 +44,7 @@ class Desk:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.channel: AbstractChannel | None = None
+        self._receipts: Receipts | None = None
         # One claim at a time.
         self.claiming = asyncio.Lock()
         self.request = 0
@@ -57,13 +53,19 @@ class Desk:
         self.suspects: list[Delivery] = []
         self.leases: dict[Token, Delivery] = {}
 
-    async def open_channel(self, link: Link) -> AbstractChannel:
+    @property
+    def channel(self) -> AbstractChannel | None:
+        """That of the leases."""
+        return None if self._receipts is None else self._receipts.channel
+
+    async def open_channel(self, link: Link) -> Receipts:
         """The channel of the leases; another one, and no lease, when it was closed."""
-        channel = self.channel
-        if channel is None or is_lost(channel):
+        receipts = self._receipts
+        if receipts is None or is_lost(receipts.channel):
             self.forget_lost()
-            channel = self.channel = await link.channel("serve", publisher_confirms=False)
-        return channel
+            channel = await link.channel("serve", publisher_confirms=False)
+            receipts = self._receipts = Receipts(channel)
+        return receipts
 
     async def leave_channel(self) -> None:
         """Close the channel; the server gives to others what is not acknowledged."""
@@ -83,7 +85,7 @@ class Desk:
         lost = [token for token, held in self.leases.items() if held.lost]
         for token in lost:
             del self.leases[token]
-        self.suspects = [one for one in self.suspects if not is_lost(one.channel)]
+        self.suspects = [one for one in self.suspects if not one.lost]
         if lost:
             _log.warning(
                 "leases.lost",
@@ -141,11 +143,6 @@ class Desks:
     def was_settled(self, token: Token) -> bool:
         """Whether this very token was settled here before."""
         return token in self._settled
-
-
-def is_lost(channel: AbstractChannel) -> bool:
-    """Whether the server has given what was delivered here to others."""
-    return channel.is_closed or channel.connection.is_closed
 
 
 async def confirmed(channel: AbstractChannel, link: Link) -> None:

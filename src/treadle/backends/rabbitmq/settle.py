@@ -6,16 +6,15 @@ Between the two the process may die, and the job is there twice; it is never gon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from aiormq.abc import AbstractChannel
-
 from treadle.backends.rabbitmq.endings import Ended, ended, given_back
-from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.link import Link, is_lost
 from treadle.backends.rabbitmq.publish import Publisher
+from treadle.backends.rabbitmq.receipts import Receipts
 from treadle.backends.rabbitmq.refusals import told
-from treadle.backends.rabbitmq.sessions import Delivery, Desk, Desks, confirmed, is_lost
+from treadle.backends.rabbitmq.sessions import Delivery, Desk, Desks, confirmed
 from treadle.clock import Clock
 from treadle.errors import BackendError
 from treadle.logs import get_logger
@@ -55,7 +54,7 @@ class Ends:
             *(self._settle(end) for end in first.values()), return_exceptions=True
         )
         outcomes = dict(zip(first, said, strict=True))
-        await self._confirm(outcomes)
+        await self._acknowledge(outcomes)
         for outcome in outcomes.values():
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -68,6 +67,7 @@ class Ends:
         return answers
 
     async def _settle(self, end: Settlement) -> Delivery | Settled:
+        """Publish what an end leaves behind; its message is acknowledged with those of others."""
         held = self._desks.held(end.token)
         if held is None:
             return Settled.ALREADY if self._desks.was_settled(end.token) else Settled.LOST
@@ -76,32 +76,37 @@ class Ends:
         now = self._clock.now()
         held.lease.ending = True
         try:
-            await self._carry_out(held, ended(held.lease, end.verdict, end.follow_ups, now))
+            await self._publisher.carry_out(ended(held.lease, end.verdict, end.follow_ups, now))
         except BaseException:
             held.lease.ending = False
             raise
         return held
 
-    async def _carry_out(self, held: Delivery, end: Ended) -> None:
-        await self._publisher.carry_out(end)
-        with told(self._link.address.url):
-            await held.acknowledge()
-
-    async def _confirm(self, outcomes: dict[Token, Delivery | Settled | BaseException]) -> None:
+    async def _acknowledge(self, outcomes: dict[Token, Delivery | Settled | BaseException]) -> None:
         """Have the server read the acknowledgements, or take their leases for lost."""
-        channels: dict[AbstractChannel, list[Token]] = {}
+        ended: dict[Receipts, dict[Token, Delivery]] = {}
         for token, outcome in outcomes.items():
             if isinstance(outcome, Delivery):
-                channels.setdefault(outcome.channel, []).append(token)
-        for channel, tokens in channels.items():
+                ended.setdefault(outcome.handed.receipts, {})[token] = outcome
+        for receipts, held in ended.items():
             try:
-                await confirmed(channel, self._link)
+                await self._answer(receipts, held.values())
+                await confirmed(receipts.channel, self._link)
             except BackendError as error:
-                outcomes.update(dict.fromkeys(tokens, error))
+                outcomes.update(dict.fromkeys(held, error))
                 continue
-            for token in tokens:
+            for token in held:
                 self._desks.over(token)
                 self._desks.settled(token)
+
+    async def _answer(self, receipts: Receipts, held: Collection[Delivery]) -> None:
+        try:
+            with told(self._link.address.url):
+                await receipts.acknowledge(one.handed.tag for one in held)
+        except BaseException:
+            for one in held:
+                one.lease.ending = False
+            raise
 
     # ------------------------------------------------------------- without an end
 
@@ -158,7 +163,9 @@ class Ends:
         if delivery.lost:
             return
         try:
-            await self._carry_out(delivery, end)
+            await self._publisher.carry_out(end)
+            with told(self._link.address.url):
+                await delivery.handed.acknowledge()
         except BackendError as error:
             # The server gives it to others when the channel is closed.
             _log.warning(
