@@ -4,7 +4,7 @@
 -- or a number, extra as in record.lua, payload "" unless it is to be kept apart, and after has the
 -- jobs that it waits for.
 --@ include advance
-local FIRST, SPECIAL = '\2\0\0', 128
+local FIRST, SPECIAL, CREATED_NOW = '\2\0\0', 128, pack('<d', NOW)
 local SEQ, FRESH, WRITES_NEW, ADDED = nil, {}, {}, {}
 
 local function next_seq()
@@ -178,9 +178,10 @@ local function take_plain(id, head, body)
   local prio = string.byte(head)
   if prio > 127 then prio = prio - 256 end
   local seq = next_seq()
-  WRITES_NEW[#WRITES_NEW + 1] = P .. 'j:' .. id
-  WRITES_NEW[#WRITES_NEW + 1] =
-    FIRST .. sub(head, 1, 1) .. pack('<I6d', seq, NOW) .. sub(head, 2) .. body
+  local at = #WRITES_NEW
+  WRITES_NEW[at + 1] = P .. 'j:' .. id
+  WRITES_NEW[at + 2] =
+    FIRST .. sub(head, 1, 1) .. pack('<I6', seq) .. CREATED_NOW .. sub(head, 2) .. body
   JOBS[id] = nil
   local queue = sub(head, 3)
   local entries = FRESH[queue]
@@ -188,8 +189,8 @@ local function take_plain(id, head, body)
     entries = {}
     FRESH[queue] = entries
   end
-  entries[#entries + 1] = format('%d', seq - prio * PRIORITY)
-  entries[#entries + 1] = id
+  at = #entries
+  entries[at + 1], entries[at + 2] = format('%d', seq - prio * PRIORITY), id
 end
 
 -- The ids in one argument, each behind its length.
@@ -224,9 +225,10 @@ end
 -- Whether any of the ids may be known, or is there twice.
 local function doubtful(at, number)
   local keys, seen, twice = {}, {}, false
-  for _ = 1, number do
+  local job, tomb = P .. 'j:', P .. 't:'
+  for i = 1, 2 * number, 2 do
     local id = ARGV[at]
-    keys[#keys + 1], keys[#keys + 2] = P .. 'j:' .. id, P .. 't:' .. id
+    keys[i], keys[i + 1] = job .. id, tomb .. id
     twice = twice or seen[id] or JOBS[id]
     seen[id] = true
     at = at + (string.byte(ARGV[at + 1]) == SPECIAL and 12 or 3)

@@ -50,6 +50,12 @@ local function is_final(state)
   return state >= SUCCEEDED
 end
 
+-- Jobs of a queue run no longer: under a rule others may have their places.
+local function count_ended(queue, number)
+  count_above(queue, 'r:', -number)
+  if RULES then stirred(queue) end
+end
+
 -- Take a job out of the index of its state.
 local function unlist(J)
   local at = J.at
@@ -64,7 +70,7 @@ local function unlist(J)
     if call('EXISTS', index('X', J.queue)) == 0 then call('SREM', P .. 'suspects', J.queue) end
   elseif at == 'R' then
     call('ZREM', P .. 'leased', J.id)
-    count_above(J.queue, 'r:', -1)
+    count_ended(J.queue, 1)
   end
   J.at = nil
 end

@@ -61,7 +61,7 @@ local function end_groups()
     call('ZREM', P .. 'leased', unpack(group.ids))
     call('ZADD', index('D', queue), unpack(group.scored))
     call('ZADD', P .. 'kept', unpack(kept))
-    count_above(queue, 'r:', -#group.ids)
+    count_ended(queue, #group.ids)
     count_above(queue, 'o:', -#group.ids)
   end
   ENDED, WRITES, ENDING = {}, {}, {}
