@@ -27,7 +27,7 @@ from treadle import (
 )
 from treadle.errors import Blocking
 from treadle.pools.options import Mode
-from treadle.testing.clock import eventually
+from treadle.testing.clock import eventually, settle
 
 
 def double(number: int) -> int:
@@ -331,6 +331,19 @@ class TestProgress:
         if progress is not True:
             assert "pages {x}" in said.err
             assert "[pages]" in said.err
+
+    @pytest.mark.parametrize("already", [True, False])
+    async def test_one_that_raises_ends_no_waiting(self, already: bool) -> None:
+        class Broken(Bar):
+            def update(self, n: int) -> None:
+                raise ZeroDivisionError
+
+        futures = [ended(0)] * 3 if already else pending(3)
+        waiting = asyncio.create_task(agather(futures, progress=Broken(), timeout=10))
+        await settle()
+        for one in futures:
+            one.end(0)
+        assert await waiting == [0, 0, 0]
 
     def test_a_transient_one_leaves_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
         gather([ended(1)] * 3, progress={"transient": True})

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import msgspec
 
@@ -33,9 +33,6 @@ from treadle.pools.stealing import Stealing
 from treadle.pools.submission import Kind, Submission
 from treadle.pools.tending import Tender
 from treadle.pools.underway import Underway
-
-if TYPE_CHECKING:
-    from treadle.pools.places.sync import SyncPlace
 
 __all__ = ["Crew"]
 
@@ -469,9 +466,11 @@ class Crew:
         with self._lock:
             if self._closed:
                 return Future.ended(None, self.gone())
+            # A SyncPlace.
             place: Any = self.places[0] if len(self.places) == 1 else self.choose(key)
             place.total += 1
-            return cast("SyncPlace", place).performed(kind, what, args, kwargs)
+            future: Future[Any] = place.performed(kind, what, args, kwargs)
+            return future
 
     @property
     def stats(self) -> CrewStats:

@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from treadle.errors import InvalidCall
 from treadle.guards import is_mapping
+from treadle.logs import get_logger
 from treadle.pools.future import Future
 from treadle.pools.wrapping import future_of
 
 __all__ = ["ReturnWhen", "Several", "Together"]
 
+_log = get_logger("treadle.pools")
 # Nearly all are, and need no call to be known.
 _OURS: Any = Future
 ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
@@ -101,9 +103,15 @@ class Together:
                 self.failed = self.failed or failed
                 enough = enough or self._any_failed
             if self._each is not None:
-                self._each(ended)
+                self._show(self._each, ended)
         if enough:
             self.future.end(None)
+
+    def _show(self, each: Callable[[int], object], ended: int) -> None:
+        try:
+            each(ended)
+        except Exception:  # noqa: BLE001 - what is waited for does not depend on who looks on
+            _log.exception("gather.bar_failed", ended=ended)
 
     def leave(self) -> None:
         """Have the futures forget that somebody waits for them."""
