@@ -56,9 +56,9 @@ class Rules:
             for _, rule in self._of(queue)
         )
 
-    def bounded(self, queue: str) -> bool:
-        """Whether a rule bounds how many jobs of the queue run."""
-        return any(rule.max_running is not None for _, rule in self._of(queue))
+    def bounds(self, queue: str) -> list[str]:
+        """Of the queue and those that cover it, those whose rules bound how many jobs run."""
+        return [name for name, rule in self._of(queue) if rule.max_running is not None]
 
     def room(self, queue: str) -> int | None:
         """Jobs of the queue that may be started; ``None`` without bound."""

@@ -48,6 +48,8 @@ def shift(store: Store, job: Job, state: JobState) -> None:
         for above in queue.up:
             above.sub_running += running
             above.sub_open -= ended
+    if old is RUNNING:
+        store.unbound(queue)
     if state in _ENDS:
         store.freed(job.queue)
     store.changed(job)

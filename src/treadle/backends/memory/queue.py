@@ -150,6 +150,15 @@ class Queue:
                 if not self.lanes[priority]:
                     self.close(priority)
 
+    @property
+    def bounds(self) -> list[Queue]:
+        """Of it and those that cover it, those that bound how many jobs run."""
+        return [
+            queue
+            for queue in (self, *self.up)
+            if queue.rule is not None and queue.rule.max_running is not None
+        ]
+
     def room(self, now: float) -> float:
         """Jobs that may be claimed of it, by its rules and those above it."""
         return min(_room(queue, now) for queue in (self, *self.up))

@@ -66,7 +66,9 @@ def _plainly_done(store: Store, job: Job, verdict: Done) -> bool:
     """
     seconds = job.spec.keep.succeeded
     queue = store.queues[job.queue]
-    if not job.plain or not seconds or job.fence != 1 or job.cancel_asked or queue.up:
+    if not job.plain or not seconds or job.fence != 1 or job.cancel_asked:
+        return False
+    if queue.up or queue.rule is not None:
         return False
     job_id, seq = job.id, job.seq
     if job_id in store.dependants:

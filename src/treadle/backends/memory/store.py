@@ -127,6 +127,14 @@ class Store:
         if self.waiters.queues:
             self.waiters.stirred(queue, jobs)
 
+    def unbound(self, queue: Queue) -> None:
+        """A job of a queue runs no longer: another may have its place under a bound."""
+        if self.waiters.queues and self.cells.rules and (bounds := queue.bounds):
+            if bounds == [queue]:
+                self.waiters.stirred(queue.name)
+            else:
+                self.waiters.all_queues()
+
     def freed(self, queue: str) -> None:
         """A queue has a job less that is not final."""
         if self.waiters.rooms.lines:

@@ -317,9 +317,11 @@ class Tx(Reading):
             states, queues, numbers = zip(*counts, strict=True)
             await self.run("count", states, queues, numbers)
         if self._left:
-            # A place under ``max_running`` may have become free.
+            # A place under ``max_running`` may have become free, maybe for other queues as well.
             rules = await self.rules()
-            self.ready |= {queue for queue in self._left if rules.bounded(queue)}
+            bounds = {queue: rules.bounds(queue) for queue in self._left}
+            self.ready |= {queue for queue, names in bounds.items() if names}
+            self.stirred |= any(names and names != [queue] for queue, names in bounds.items())
 
     # ------------------------------------------------------------- rules of queues
 

@@ -228,9 +228,10 @@ class Tx(Reading):
                 self.ready.add(queue)
                 if state == Code.SUSPECT:
                     self.memo.no_suspects = False
-        elif state == Code.RUNNING and self.rules.bounded(queue):
-            # A place under ``max_running`` became free.
+        elif state == Code.RUNNING and (bounds := self.rules.bounds(queue)):
+            # A place under ``max_running`` became free, maybe for other queues as well.
             self.ready.add(queue)
+            self.stirred |= bounds != [queue]
         if state == Code.FAILED:
             counts[state, ""] = counts.get((state, ""), 0) + change
 

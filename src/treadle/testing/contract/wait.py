@@ -91,11 +91,15 @@ class WaitContract(Contract):
             await comes(task)
 
     @needs(Feature.PUSHES_WAKE)
-    @pytest.mark.parametrize("how", ["again", "release", "retry", "now", "resume", "key", "follow"])
+    @pytest.mark.parametrize(
+        "how",
+        ["again", "release", "retry", "now", "resume", "key", "follow", "bound", "bound of both"],
+    )
     async def test_whatever_makes_a_job_ready_wakes(self, store: Driver, how: str) -> None:
         """Wait: not only a push makes something to claim."""
         step = await self.prepared(store, how)
-        async with waiting(store.backend.wait(["*"], 1e6)) as task:
+        queues = ["mail.b"] if how == "bound of both" else ["*"]
+        async with waiting(store.backend.wait(queues, 1e6)) as task:
             await step()
             await comes(task)
         assert len(await store.claim(who="two")) == 1
@@ -115,6 +119,13 @@ class WaitContract(Contract):
             case "key":
                 lease = await store.run(key="k")
                 await store.add(key="k")
+                return lambda: store.done(lease)
+            case "bound" | "bound of both":
+                bound = "mail" if how == "bound of both" else "mail.a"
+                rule = msgspec.msgpack.encode(QueueRule(max_running=1))
+                await store.backend.write([Write(key=QUEUE_CELL + bound, value=rule)])
+                lease = await store.run(queue="mail.a")
+                await store.add(queue="mail.b" if how == "bound of both" else "mail.a")
                 return lambda: store.done(lease)
             case "retry":
                 lease = await store.run()
