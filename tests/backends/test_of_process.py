@@ -24,27 +24,27 @@ def nothing(_: object) -> None:
     """Abandons nothing."""
 
 
-def test_threads_that_ask_at_once_get_the_same() -> None:
-    for _ in range(50):
-        made: list[object] = []
-        asked = threading.Event()
+@pytest.mark.parametrize("_again", range(50))
+def test_threads_that_ask_at_once_get_the_same(_again: int) -> None:
+    made: list[object] = []
+    asked = threading.Event()
 
-        def make(made: list[object] = made, asked: threading.Event = asked) -> object:
-            asked.wait(10)
-            made.append(object())
-            return made[-1]
+    def make() -> object:
+        asked.wait(10)
+        made.append(object())
+        return made[-1]
 
-        own = OfProcess(make, nothing)
-        got: list[object] = []
-        threads = [threading.Thread(target=lambda: got.append(own.get())) for _ in range(4)]
-        assert own.known() is None
-        for thread in threads:
-            thread.start()
-        asked.set()
-        for thread in threads:
-            thread.join()
-        assert made == [own.known()]
-        assert got == made * 4
+    own = OfProcess(make, nothing)
+    got: list[object] = []
+    threads = [threading.Thread(target=lambda: got.append(own.get())) for _ in range(4)]
+    assert own.known() is None
+    for thread in threads:
+        thread.start()
+    asked.set()
+    for thread in threads:
+        thread.join()
+    assert made == [own.known()]
+    assert got == made * 4
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
