@@ -241,8 +241,9 @@ class Soak:
     @property
     def _longest(self) -> float:
         """Seconds after which a job that was interrupted runs again."""
-        # All that ran when a server went away are suspects afterwards, and run one at a time.
-        return self._lease * 3 + 10 + (0.0 if self._server is None else 2 * _RECOVERY)
+        # All that ran when a process or server was struck are suspects afterwards, and run one at a
+        # time, each alone in its foreman; the next blow makes more of them.
+        return self._lease * 3 + 20 + (0.0 if self._server is None else 2 * _RECOVERY)
 
     async def _judged(self) -> Findings:
         store = await dump(await app.core.ready())
