@@ -38,7 +38,7 @@ QUESTIONS = {
 async def check(backend: Backend) -> None:
     """What the store counts and what is there agree."""
     assert isinstance(backend, PostgresBackend)
-    prefix = prefix_of(backend._namespace)
+    prefix = prefix_of(backend._store.namespace)
     row = "to_json(ARRAY(SELECT value FROM json_each(row_to_json(q))))"
     arrays = ", ".join(
         f"(SELECT coalesce(json_agg({row}), '[]') FROM ({question}) AS q)"
