@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from treadle import CONTEXT, Context, Treadle
 from treadle.backends.redis import RedisBackend, connect
 from treadle.backends.redis.scripts import script
-from treadle.clock import Clock
+from treadle.clock import Clock, SystemClock
 from treadle.ids import SystemIds
 from treadle.testing import ManualClock
 from treadle.testing.contract import Driver
 from treadle.testing.ledger import Blow, Findings, Ledger, check, dump, witnessed
 
-__all__ = ["LEASE", "Shop", "driving", "shop", "text_of", "url_of"]
+__all__ = ["LEASE", "Shop", "driving", "judged", "shop", "text_of", "url_of"]
 
 LEASE = 3.0
 OPTIONS = {"lease": LEASE, "suspect_every": 0.3, "concurrency": 10, "grace": 5.0}
@@ -43,6 +44,13 @@ async def driving(url: str, clock: Clock | None = None) -> AsyncIterator[Driver]
     finally:
         await backend.aclose()
         backend.close()
+
+
+async def judged(url: str, directory: Path) -> None:
+    """Nothing that was promised was broken, when all who worked have ended."""
+    async with driving(url, SystemClock()) as one:
+        findings = check(directory, await dump(one.backend))
+    assert not findings.violations, findings.report()
 
 
 class Shop:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.redis_support import driving, shop, url_of
-from tests.faults.test_redis_server import judged
+from tests.faults.redis_support import driving, judged, shop, url_of
 from tests.servers import own, valkey
 from treadle.errors import BackendUnavailable
 from treadle.testing.servers import RedisServer
@@ -34,7 +33,7 @@ async def test_what_was_accepted_is_on_the_disk_when_the_server_is_killed(tmp_pa
                     await asyncio.to_thread(server.start)
             await one.until_done(60)
             assert "cmdstat_waitaof" in server.info("commandstats")
-        await judged(server, tmp_path)
+        await judged(url_of(server.port), tmp_path)
 
 
 async def test_nothing_is_accepted_that_the_disk_does_not_have() -> None:

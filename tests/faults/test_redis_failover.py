@@ -7,23 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.redis_support import driving, shop
+from tests.faults.redis_support import driving, judged, shop
 from tests.servers import own
 from treadle.clock import SystemClock
 from treadle.errors import BackendUnavailable, Unsupported
 from treadle.records import JobState
 from treadle.testing import eventually
-from treadle.testing.ledger import check, dump
 from treadle.testing.servers import RedisCluster, SentinelSet
 
 CLOCK = SystemClock()
 pytestmark = pytest.mark.slow
-
-
-async def judged(url: str, directory: Path) -> None:
-    async with driving(url, CLOCK) as one:
-        findings = check(directory, await dump(one.backend))
-    assert not findings.violations, findings.report()
 
 
 async def test_a_failover_under_load_loses_nothing_that_a_replica_has(tmp_path: Path) -> None:

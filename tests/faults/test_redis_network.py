@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.redis_support import LEASE, Shop, driving, shop, text_of, url_of
+from tests.faults.redis_support import LEASE, Shop, judged, shop, text_of, url_of
 from tests.servers import own
 from treadle.clock import SystemClock
 from treadle.testing import eventually
-from treadle.testing.ledger import check, dump
 from treadle.testing.proxy import Proxy, Way
 from treadle.testing.servers import RedisServer
 
@@ -40,13 +39,6 @@ async def behind(
     """A shop whose foreman has the proxy on its way."""
     async with shop(url_of(proxy.port, options), directory) as one:
         yield one
-
-
-async def judged(server: RedisServer, directory: Path) -> None:
-    """Nothing that was promised was broken, when all who worked have ended."""
-    async with driving(url_of(server.port), CLOCK) as one:
-        findings = check(directory, await dump(one.backend))
-    assert not findings.violations, findings.report()
 
 
 def broken(proxy: Proxy, how: str) -> AbstractContextManager[None]:
@@ -97,7 +89,7 @@ async def test_what_breaks_under_a_foreman(
                     await producer.work.aenqueue_many([(0.05,) for _ in range(4)])
                     await CLOCK.sleep(0.2)
             await producer.until_done(40)
-    await judged(server, tmp_path)
+    await judged(url_of(server.port), tmp_path)
 
 
 @pytest.mark.slow
@@ -120,7 +112,7 @@ async def test_cut_off_for_longer_than_the_lease(
         records = (await other.app.ajobs()).records
         assert {record.state for record in records} == {"succeeded"}
         assert max(record.fence for record in records) >= 2
-    await judged(server, tmp_path)
+    await judged(url_of(server.port), tmp_path)
 
 
 async def test_an_idle_foreman_stays_connected(proxy: Proxy, tmp_path: Path) -> None:
@@ -155,7 +147,7 @@ async def test_a_push_wakes_an_idle_foreman_without_polling(
             proxy.cut()
             await eventually(lambda: proxy.connections >= 2)
         await producer.until_done(2)
-    await judged(server, tmp_path)
+    await judged(url_of(server.port), tmp_path)
 
 
 async def test_a_crawling_network_is_no_busy_loop(
@@ -171,4 +163,4 @@ async def test_a_crawling_network_is_no_busy_loop(
             assert len(proxy.arrivals) - before <= 3 * 2 * 10
         await one.work.aenqueue()
         await one.until_done(2)
-    await judged(server, tmp_path)
+    await judged(url_of(server.port), tmp_path)

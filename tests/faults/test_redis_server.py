@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.redis_support import LEASE, Shop, driving, shop, url_of
+from tests.faults.redis_support import LEASE, Shop, driving, judged, shop, url_of
 from tests.servers import own
 from treadle.backends.redis import connect
 from treadle.clock import SystemClock
@@ -19,7 +19,6 @@ from treadle.events import Event
 from treadle.ports import Delete, Query
 from treadle.records import JobState, PushStatus, Renewal, Settled
 from treadle.testing import eventually
-from treadle.testing.ledger import check, dump
 from treadle.testing.servers import RedisServer
 from treadle.testing.servers.resp import RespError
 from treadle.verdicts import Done
@@ -30,13 +29,6 @@ KEPT = {"appendonly": "yes", "appendfsync": "everysec"}
 
 def started(config: Mapping[str, str] | None = None) -> RedisServer:
     return own(RedisServer(config=config).start)
-
-
-async def judged(server: RedisServer, directory: Path) -> None:
-    """Nothing that was promised was broken, when all who worked have ended."""
-    async with driving(url_of(server.port), CLOCK) as one:
-        findings = check(directory, await dump(one.backend))
-    assert not findings.violations, findings.report()
 
 
 async def produce(one: Shop, count: int, wait: float) -> None:
@@ -63,7 +55,7 @@ async def test_killed_again_and_again_under_load(tmp_path: Path) -> None:
                     await asyncio.to_thread(server.start)
             await producing
             await one.until_done(300)
-        await judged(server, tmp_path)
+        await judged(url_of(server.port), tmp_path)
 
 
 @pytest.mark.slow
@@ -78,7 +70,7 @@ async def test_frozen_for_longer_than_the_lease(tmp_path: Path) -> None:
                 await CLOCK.sleep(2 * LEASE)
                 server.thaw()
             await one.until_done(30)
-        await judged(server, tmp_path)
+        await judged(url_of(server.port), tmp_path)
 
 
 @pytest.mark.slow
@@ -97,7 +89,7 @@ async def test_an_outage_longer_than_the_lease_blames_nobody(tmp_path: Path) -> 
             await one.until_done(30)
             records = [await job.arecord() for job in jobs]
             assert [record.crashes for record in records] == [0] * 30
-        await judged(server, tmp_path)
+        await judged(url_of(server.port), tmp_path)
 
 
 _PRESENT_FOR = """
@@ -282,7 +274,7 @@ async def test_forgotten_scripts_are_sent_again(tmp_path: Path) -> None:
                 await one.work.aenqueue_many([(0.0,)] * 5)
                 server.ask("SCRIPT", "FLUSH")
             await one.until_done(50)
-        await judged(server, tmp_path)
+        await judged(url_of(server.port), tmp_path)
 
 
 async def test_a_busy_server_is_waited_for() -> None:
