@@ -6,9 +6,9 @@ from collections.abc import Callable
 from heapq import heappop
 
 from treadle.backends.common.lapses import Lapse, Lost, lapse, remember
-from treadle.backends.memory.endings import fail_dependants, finish, remove
+from treadle.backends.memory.endings import fail_dependants, fated, finish, remove
 from treadle.backends.memory.index import Lazy
-from treadle.backends.memory.job import CANCELLED, FAILED, Job
+from treadle.backends.memory.job import CANCELLED, FAILED, QUEUED, Job
 from treadle.backends.memory.moves import (
     arrive,
     leave,
@@ -94,6 +94,7 @@ def _lapse(store: Store, now: float) -> bool:
 def _expire(store: Store, job: Job) -> None:
     leave(store, job)
     finish(store, job, FAILED, Cause.EXPIRED)
+    fated(store, job)
 
 
 def sweep(store: Store, most: int) -> bool:
@@ -157,9 +158,10 @@ def lose(store: Store, job: Job, *, closed: bool = False) -> None:
         max_crashes=job.spec.max_crashes,
         closed=closed,
     )
+    number = job.tries + job.crashes + 1
     if job.reported:
         attempt = Attempt(
-            number=job.tries + job.crashes + 1,
+            number=number,
             cause=Cause.CRASHED,
             started=job.started,
             ended=store.now,
@@ -180,6 +182,8 @@ def lose(store: Store, job: Job, *, closed: bool = False) -> None:
         case Lapse.QUEUED:
             to_queue(store, job)
             watch_expiry(store, job)
+    if lost.started or job.state is not QUEUED:
+        fated(store, job, number)
 
 
 def end_lease(store: Store, job: Job) -> None:

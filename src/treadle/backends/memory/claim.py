@@ -36,13 +36,14 @@ def claim(store: Store, ask: Claim) -> Claimed:
     if store.slack:
         wake_lines(store)
     seat.request = ask.request
-    seat.answer = Claimed(
+    answer = Claimed(
         leases=tuple(taking.leases),
         more=behind or taking.full or taking.left(),
         suspects_wait=not alone and bool(waiting_suspects(store, taking.matcher)),
         next_due=next_due(store),
     )
-    return seat.answer
+    seat.answer = answer = store.telling(answer) if store.fates else answer
+    return answer
 
 
 def members(store: Store, matcher: Matcher, pattern: str, names: Sequence[str]) -> Sequence[str]:

@@ -21,8 +21,10 @@ from treadle.backends.memory.settle import settle
 from treadle.backends.memory.shared import Request
 from treadle.backends.memory.store import Store
 from treadle.backends.memory.waiters import Waiter
+from treadle.durability import Durability
 from treadle.errors import NotOpen
 from treadle.events import Event
+from treadle.fates import Fate
 from treadle.ids import Ids
 from treadle.ports import (
     Altered,
@@ -71,6 +73,7 @@ class MemoryBackend:
     """
 
     features = frozenset(Feature) - {Feature.CROSS_PROCESS, Feature.TRANSACTIONS}
+    durability = Durability.MEMORY
 
     def __init__(
         self, url: str, store: Store, hub: Hub, ids: Ids, on_close: Callable[[], None]
@@ -112,7 +115,8 @@ class MemoryBackend:
         with self._store as store:
             return {
                 "backend": "memory",
-                "durability": "none: jobs are lost when this process ends",
+                "durability": self.durability,
+                "may_lose": "all jobs when this process ends",
                 "jobs": len(store.jobs),
                 "queues": len(store.queues),
                 "tombstones": len(store.tombs),
@@ -121,20 +125,23 @@ class MemoryBackend:
 
     # ------------------------------------------------------------ jobs
 
-    async def open_session(self, info: SessionInfo) -> Session:
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
         """Make a foreman present."""
+        number = self._ids.nonce() if nonce is None else nonce
         with self._store as store:
-            return store.presence.open(self._ids.nonce(), info, store.now)
+            return store.presence.open(number, info, store.now)
 
-    async def close_session(self, session: Session) -> None:
+    async def close_session(self, session: Session) -> Sequence[Fate]:
         """End presence and give back every lease."""
         with self._store as store:
             extend.close_session(store, session)
+            return store.telling(())
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs."""
         with self._store as store:
-            return push(store, jobs)
+            answers = push(store, jobs)
+            return store.telling(answers) if store.fates else answers
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease jobs."""
@@ -143,7 +150,7 @@ class MemoryBackend:
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
-    ) -> None:
+    ) -> Sequence[Fate]:
         """Return when there may be something to claim."""
         deadline = self._store.clock.monotonic() + timeout
         names = (tuple(queues), tuple(exclude))
@@ -152,11 +159,11 @@ class MemoryBackend:
                 advance(store)
                 matcher = store.matcher(*names)
                 left = deadline - store.clock.monotonic()
-                if left <= 0 or _claimable(store, names):
-                    return
+                if left <= 0 or store.fates or _claimable(store, names):
+                    return store.telling(())
                 if waiting_suspects(store, matcher):
                     if store.fresh_suspects:
-                        return
+                        return ()
                     # A claim has passed them over. Only one that holds nothing gets them, so
                     # to return at once would make the others ask without a pause.
                     deadline = min(deadline, store.clock.monotonic() + _SUSPECTS_EVERY)
@@ -166,7 +173,7 @@ class MemoryBackend:
                 store.wait(waiter)
             await self._sleep(waiter, min(left, due if due is not None else left))
 
-    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Return when a queue may be below a bound."""
         deadline = self._store.clock.monotonic() + timeout
         while True:
@@ -174,8 +181,8 @@ class MemoryBackend:
                 advance(store)
                 left = deadline - store.clock.monotonic()
                 known = store.queues.get(queue)
-                if left <= 0 or known is None or known.open < bound:
-                    return
+                if left <= 0 or store.fates or known is None or known.open < bound:
+                    return store.telling(())
                 due = next_due(store, everything=True)
                 waiter = Waiter(room=Room(queue, bound))
                 store.wait(waiter)
@@ -186,12 +193,15 @@ class MemoryBackend:
     ) -> Sequence[Renewal]:
         """Renew leases."""
         with self._store as store:
-            return extend.extend(store, session, held, lease)
+            answers = extend.extend(store, session, held, lease)
+            # A renewal ends nothing, and comes from a thread where nobody is to be told anything.
+            return store.telling(answers) if store.fates and lease <= 0 else answers
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
         with self._store as store:
-            return settle(store, ends)
+            answers = settle(store, ends)
+            return store.telling(answers) if store.fates else answers
 
     async def find(self, query: Query) -> Page:
         """Look at jobs, and wait for a change of one where that is asked for."""
@@ -200,9 +210,10 @@ class MemoryBackend:
             with self._store as store:
                 advance_all(store)
                 job = store.jobs.get(query.ids[0]) if len(query.ids) == 1 else None
-                if left <= 0 or job is None or _is_reached(job, query):
+                if left <= 0 or job is None or store.fates or _is_reached(job, query):
                     # What awaits a result asks for one job and nothing else.
-                    return find(store, query) if job is None or _filters(query) else one(job)
+                    page = find(store, query) if job is None or _filters(query) else one(job)
+                    return store.telling(page) if store.fates else page
                 waiter = Waiter(job_id=job.id, ended=query.ended)
                 store.wait(waiter)
                 began = store.clock.monotonic()
@@ -214,7 +225,7 @@ class MemoryBackend:
         """Change jobs."""
         with self._store as store:
             advance_all(store)
-            return alter(store, query, change)
+            return store.telling(alter(store, query, change))
 
     async def _sleep(self, waiter: Waiter, seconds: float) -> None:
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from treadle.backends.common.pushing import dependency_failed, repeated
 from treadle.backends.memory.index import Index
-from treadle.backends.memory.job import CANCELLED, FAILED, SUCCEEDED, WAITING, Job
+from treadle.backends.memory.job import CANCELLED, FAILED, QUEUED, SUCCEEDED, WAITING, Job
 from treadle.backends.memory.lines import KEY
 from treadle.backends.memory.moves import arrive, leave, shift, wake_lines
 from treadle.backends.memory.store import Store
+from treadle.fates import Fate
 from treadle.faults import Fault
 from treadle.records import After, Cause, JobState, OnFailure
 
@@ -15,6 +16,7 @@ __all__ = [
     "ended",
     "fail_dependant",
     "fail_dependants",
+    "fated",
     "finish",
     "keep",
     "remove",
@@ -46,6 +48,21 @@ def finish(
         _trim_failed(store)
     if job.id in store.dependants:
         ended(store, job.id, state)
+
+
+def fated(store: Store, job: Job, attempt: int | None = None, reason: str = "") -> None:
+    """Have told what became of a job by itself."""
+    fate = Fate(
+        id=job.id,
+        task=job.spec.task,
+        queue=job.queue,
+        state=job.state,
+        cause=Cause.CRASHED if job.state is QUEUED else job.cause,
+        attempt=attempt,
+        crashes=job.crashes,
+        reason=reason,
+    )
+    store.fates.append(fate)
 
 
 def keep(store: Store, job: Job) -> None:
@@ -135,6 +152,7 @@ def fail_dependant(store: Store, job: Job, after: After) -> None:
         finish(store, job, CANCELLED)
     else:
         finish(store, job, FAILED, Cause.DEPENDENCY)
+    fated(store, job, reason=job.reason)
 
 
 def withdraw(store: Store, job: Job) -> None:

@@ -131,17 +131,15 @@ class Tomb(NamedTuple):
 class Tombs:
     """Ids that must not be taken again, with the answers to repeated requests."""
 
-    __slots__ = ("_order", "_tombs")
+    __slots__ = ("_order", "of")
 
     def __init__(self) -> None:
-        self._tombs: dict[str, Tomb] = {}
+        # By id; some may be older than they have to be.
+        self.of: dict[str, Tomb] = {}
         self._order: deque[tuple[float, str]] = deque()
 
     def __len__(self) -> int:
-        return len(self._tombs)
-
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._tombs
+        return len(self.of)
 
     def add(
         self,
@@ -152,12 +150,12 @@ class Tombs:
         token: Token | None = None,
     ) -> None:
         """Remember an id."""
-        self._tombs[job_id] = Tomb(pushed, state, token, now)
+        self.of[job_id] = Tomb(pushed, state, token, now)
         self._order.append((now, job_id))
 
     def get(self, job_id: str) -> Tomb | None:
         """What is remembered of an id."""
-        return self._tombs.get(job_id)
+        return self.of.get(job_id)
 
     def older(self, before: float) -> bool:
         """Whether there is one to forget."""
@@ -168,8 +166,8 @@ class Tombs:
         order = self._order
         while order and order[0][0] <= before and most > 0:
             at, job_id = order.popleft()
-            tomb = self._tombs.get(job_id)
+            tomb = self.of.get(job_id)
             if tomb is not None and tomb.at == at:
-                del self._tombs[job_id]
+                del self.of[job_id]
             most -= 1
         return self.older(before)

@@ -32,16 +32,17 @@ _FULL = Pushed(PushStatus.FULL)
 
 def push(store: Store, specs: Sequence[NewJob], *, follow_up: bool = False) -> list[Pushed]:
     """Add jobs, answers in order. Follow-ups ignore bounds and never replace anything."""
-    for name in {spec.queue for spec in specs}:
-        if name not in store.queues:
-            check_queue(name)
+    for spec in specs:
+        if spec.queue not in store.queues:
+            check_queue(spec.queue)
     answers: list[Pushed] = []
     waiting: list[Job] = []
+    jobs, tombs = store.jobs, store.tombs.of
     for spec in specs:
-        if spec.id in store.jobs:
-            answers.append(repeated(store.jobs[spec.id].pushed))
+        if spec.id in jobs:
+            answers.append(repeated(jobs[spec.id].pushed))
             continue
-        if spec.id in store.tombs and (tomb := store.tomb(spec.id)) is not None:
+        if spec.id in tombs and (tomb := store.tomb(spec.id)) is not None:
             answers.append(tomb.pushed)
             continue
         answer = CREATED

@@ -89,7 +89,8 @@ class Queue:
         self.by: dict[JobState, Index] = {state: Index() for state in JobState}
         self.queued = self.by[QUEUED]
         self.running = self.by[RUNNING]
-        self._open = [self.by[state] for state in OPEN]
+        # The jobs of each state that is not final.
+        self._open = tuple([self.by[state].jobs for state in OPEN])
         # Of its subqueues.
         self.sub_open = 0
         self.sub_running = 0
@@ -110,7 +111,7 @@ class Queue:
     @property
     def open(self) -> int:
         """Jobs that are not final, with those of subqueues."""
-        return self.sub_open + sum([len(index.jobs) for index in self._open])
+        return self.sub_open + sum(map(len, self._open))
 
     @property
     def idle(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from treadle.backends.common.lapses import COUNTED, remember
 from treadle.backends.memory.advance import end_lease, sweep, watch_expiry
-from treadle.backends.memory.endings import fail_dependants, finish
+from treadle.backends.memory.endings import fail_dependants, fated, finish
 from treadle.backends.memory.job import CANCELLED, FAILED, RUNNING, SUCCEEDED, Job
 from treadle.backends.memory.moves import to_queue, to_schedule, wake_lines
 from treadle.backends.memory.push import push
@@ -142,6 +142,7 @@ def _not_done(store: Store, job: Job, end: Settlement) -> None:
 
 
 def _again(store: Store, job: Job, verdict: Again) -> None:
+    number = job.tries + job.crashes + 1
     _attempt(store, job, verdict.cause, verdict.fault)
     if verdict.cause is Cause.CRASHED:
         job.crashes += 1
@@ -150,6 +151,7 @@ def _again(store: Store, job: Job, verdict: Again) -> None:
     end_lease(store, job)
     if job.cancel_asked:
         finish(store, job, CANCELLED)
+        fated(store, job, number)
     elif verdict.delay > 0:
         to_schedule(store, job, store.now + verdict.delay)
     else:
@@ -166,6 +168,7 @@ def _released(store: Store, job: Job, verdict: Released) -> None:
             job.aside_since = store.now
     if job.cancel_asked:
         finish(store, job, CANCELLED)
+        fated(store, job, job.tries + job.crashes + 1)
         return
     if verdict.delay > 0:
         to_schedule(store, job, store.now + verdict.delay)

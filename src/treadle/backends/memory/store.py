@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from treadle.backends.common.waiting import rouse
 from treadle.backends.memory.cells import Cells
@@ -20,6 +20,7 @@ from treadle.backends.memory.queue import Queue
 from treadle.backends.memory.sessions import Presence
 from treadle.backends.memory.waiters import Waiter, Waiters
 from treadle.clock import Clock
+from treadle.fates import Fate, with_fates
 from treadle.policies.spending import Rates
 from treadle.queuenames import Matcher, ancestors, check_queue
 from treadle.records import FINAL
@@ -27,6 +28,7 @@ from treadle.records import FINAL
 __all__ = ["Holder", "Store"]
 
 _MATCHERS_MAX = 256
+T = TypeVar("T")
 
 
 class Holder(NamedTuple):
@@ -88,6 +90,7 @@ class Store:
         self.of_flow: dict[str, Index] = {}
         self.dependants: dict[str, list[Job]] = {}
         self.cascade: deque[Job] = deque()  # waiting jobs that are to fail
+        self.fates: list[Fate] = []  # that no answer has told yet
 
     def _reset_shared(self) -> None:
         self.lines: dict[str, Line] = {}
@@ -139,6 +142,11 @@ class Store:
         """A queue has a job less that is not final."""
         if self.waiters.rooms.lines:
             self.waiters.freed(queue)
+
+    def telling(self, answer: T) -> T:
+        """The answer of a step, with the fates that nobody was told of."""
+        fates, self.fates = self.fates, []
+        return with_fates(answer, fates)
 
     # ------------------------------------------------------------ what there is
 
