@@ -7,14 +7,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from treadle.backends.common.namespace import check_namespace
 from treadle.backends.common.settings import Settings
 from treadle.backends.sqlite.address import parse
-from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.clock import Clock, SystemClock
 from treadle.ids import Ids, SystemIds
 
-__all__ = ["SqliteBackend", "connect"]
+if TYPE_CHECKING:
+    from treadle.backends.sqlite.backend import SqliteBackend
+
+__all__ = ["connect"]
 
 
 def connect(
@@ -37,6 +41,9 @@ def connect(
         max_failed: failed jobs that are kept, 10,000 by default; the oldest go first.
         request_ttl: seconds for which a repeated request gets the answer of the first.
     """
+    # Not before it is used: an app has its URL checked where it is made, which is at start-up.
+    from treadle.backends.sqlite.backend import SqliteBackend
+
     check_namespace(namespace)
     clock = clock or SystemClock()
     ids = ids or SystemIds(clock)

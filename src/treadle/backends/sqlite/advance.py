@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 from treadle.backends.common.attempts import lose_attempt
+from treadle.backends.common.fates import fate_of
 from treadle.backends.common.horizon import Horizon, past
 from treadle.backends.common.jobrow import FINAL_CODE, Code, Flag, JobRow, make_ready
 from treadle.backends.sqlite.ends import finish, give_back, place, remove, tell
@@ -75,20 +76,25 @@ def _lapse(tx: Tx, row: JobRow) -> None:
 
 
 def _expire(tx: Tx, row: JobRow) -> None:
-    facts = tx.facts(row)
+    spec, facts = tx.spec(row), tx.facts(row)
     facts.cause = Cause.EXPIRED
-    finish(tx, row, tx.spec(row), Code.FAILED, facts)
+    finish(tx, row, spec, Code.FAILED, facts)
+    tx.fates.append(fate_of(row, spec, facts))
     tell(tx)
 
 
 def lose(tx: Tx, row: JobRow, *, closed: bool = False) -> None:
     """End a lease that nobody settled; ``closed`` when its session ended in good order."""
     spec, facts = tx.spec(row), tx.facts(row)
+    attempt, crashes = row.attempt, row.crashes
     final = lose_attempt(row, facts, spec, tx.now, closed=closed)
     if final is None:
         give_back(tx, row, facts)
+        if row.crashes > crashes:
+            tx.fates.append(fate_of(row, spec, facts, attempt=attempt))
     else:
         finish(tx, row, spec, final.code, facts)
+        tx.fates.append(fate_of(row, spec, facts, attempt=attempt))
         tell(tx)
 
 

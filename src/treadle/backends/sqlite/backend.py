@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from treadle.backends.common.cells import check
 from treadle.backends.common.hub import Waiter
@@ -20,6 +20,7 @@ from treadle.backends.sqlite.advance import advance, horizon
 from treadle.backends.sqlite.alter import alter
 from treadle.backends.sqlite.claim import claim
 from treadle.backends.sqlite.find import find
+from treadle.backends.sqlite.migrate import lacking
 from treadle.backends.sqlite.peek import Seen, peek
 from treadle.backends.sqlite.probe import probe
 from treadle.backends.sqlite.push import push
@@ -32,6 +33,7 @@ from treadle.backends.sqlite.unit import atransaction, transaction, unit_of
 from treadle.backends.sqlite.watch import glimpse
 from treadle.clock import Clock
 from treadle.events import Event
+from treadle.fates import Fate
 from treadle.ids import Ids
 from treadle.ports import (
     Altered,
@@ -48,6 +50,7 @@ from treadle.ports import (
     Settlement,
     Ticket,
     Unit,
+    Vacancy,
     Wait,
     Write,
 )
@@ -55,6 +58,8 @@ from treadle.queuenames import Matcher
 from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, Settled
 
 __all__ = ["SqliteBackend"]
+
+T = TypeVar("T")
 
 _LONGEST = 10.0
 """Seconds after which a waiter looks by itself, whatever it was told."""
@@ -84,7 +89,9 @@ class SqliteBackend:
         self, address: Address, namespace: str, settings: Settings, *, clock: Clock, ids: Ids
     ) -> None:
         self.url = address.url
+        self.durability = address.durability
         self._address = address
+        self._namespace = namespace
         self._clock = clock
         self._ids = ids
         self._own = OfProcess(
@@ -117,6 +124,14 @@ class SqliteBackend:
         if (store := self._own.known()) is not None:
             store.close()
 
+    async def survey(self) -> Vacancy | None:
+        """What is missing of the file and its tables; makes and changes none."""
+        says = await asyncio.to_thread(lacking, self._address, self._namespace)
+        if says is None:
+            return None
+        comes = "an app makes them when it first uses the store; or 'treadle db install'"
+        return Vacancy(says=says, comes=comes, facts={"sqlite": sqlite3.sqlite_version})
+
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``."""
         await self.open()
@@ -131,11 +146,13 @@ class SqliteBackend:
 
     # ------------------------------------------------------------- jobs
 
-    async def open_session(self, info: SessionInfo) -> Session:
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
         """Make a foreman present."""
-        return await self._store.write(lambda tx: open_session(tx, info), durable=False, frees=True)
+        return await self._store.write(
+            lambda tx: open_session(tx, info, nonce), durable=False, frees=True
+        )
 
-    async def close_session(self, session: Session) -> None:
+    async def close_session(self, session: Session) -> Sequence[Fate]:
         """End presence and give back every lease."""
         answers = self._store.answers
 
@@ -144,12 +161,18 @@ class SqliteBackend:
             tx.then.append(lambda: answers.pop(session.nonce, None))
 
         await self._store.write(close, frees=True)
+        return self._store.untold.beside(())
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs."""
         if not jobs:
             return []
-        return await self._store.write(lambda tx: push(tx, jobs), jobs=len(jobs))
+        if len(jobs) == 1 and self._address.durability == "normal":
+            # It is written at once, in this thread. Who enqueues in the same turn of the loop
+            # is to go together in the push after this one, and not each alone.
+            await self._clock.sleep(0)
+        answers = await self._store.write(lambda tx: push(tx, jobs), jobs=len(jobs))
+        return self._told(answers)
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs.
@@ -164,35 +187,43 @@ class SqliteBackend:
         nothing_left = not (claimed.more or claimed.suspects_wait or claimed.next_due == 0)
         if nothing_left and store.peers.hears:
             self._emptied = store.hub.notices, frozenset(ask.queues), frozenset(ask.exclude)
-        return claimed
+        return self._told(claimed)
 
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
     ) -> Sequence[Renewal]:
         """Renew the leases that are listed."""
-        return await self._store.write(
+        answers = await self._store.write(
             lambda tx: extend(tx, session, held, lease),
             durable=False,
             frees=True,
             jobs=len(held),
         )
+        # A renewal ends nothing, and comes from a thread where nobody is to be told anything.
+        return answers if lease > 0 else self._told(answers)
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
         if not ends:
             return []
-        return await self._store.write(lambda tx: settle(tx, ends), frees=True, jobs=len(ends))
+        answers = await self._store.write(lambda tx: settle(tx, ends), frees=True, jobs=len(ends))
+        return self._told(answers)
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""
         await self._settle_time()
-        return await self._store.write(lambda tx: alter(tx, query, change), frees=True)
+        altered = await self._store.write(lambda tx: alter(tx, query, change), frees=True)
+        return self._told(altered)
+
+    def _told(self, answer: T) -> T:
+        untold = self._store.untold
+        return untold.beside(answer) if untold.fates else answer
 
     # ------------------------------------------------------------- waiting and looking
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
-    ) -> None:
+    ) -> Sequence[Fate]:
         """Return when there may be something to claim."""
         store = self._store
         end = self._clock.monotonic() + timeout
@@ -213,8 +244,8 @@ class SqliteBackend:
                     await store.write(advance, durable=False, frees=True)
                     seen = await self._peek(queues, matcher)
                 left = end - self._clock.monotonic()
-                if seen.ready or left <= 0:
-                    return
+                if seen.ready or left <= 0 or store.untold.fates:
+                    break
                 pause = min(left, self._until(seen.next_at))
                 if seen.suspects:
                     # Claims have passed them over. Only who holds nothing gets one, so to return
@@ -223,6 +254,7 @@ class SqliteBackend:
                     pause = min(pause, _SUSPECTS_EVERY)
                 waiter.look_at = self._clock.now() + pause
                 await waiter.sleep(self._clock, pause)
+            return store.untold.beside(())
         finally:
             store.hub.remove(waiter)
 
@@ -232,28 +264,29 @@ class SqliteBackend:
         self._last_peek = seen.looked
         return seen
 
-    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Return when a queue may be below a bound."""
 
         async def pass_time() -> float:
             return self._until(await self._settle_time())
 
         await wait_for_room(self._store, Room(queue, bound), timeout, pass_time)
+        return self._store.untold.beside(())
 
     async def find(self, query: Query) -> Page:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
         if query.wait > 0 and len(query.ids) == 1:
-            return await self._watch(query)
+            return self._told(await self._watch(query))
         await self._opened()
         brief = 0 < len(query.ids) <= _FEW and not query.counts
         # Mostly nothing is due, so that is looked at together with the jobs.
         ahead, page = await self._store.read(
             lambda reading: (horizon(reading), find(reading, query)), brief=brief
         )
-        if not ahead.reached(self._clock.now()):
-            return page
-        await self._settle_time()
-        return await self._store.read(lambda reading: find(reading, query), brief=brief)
+        if ahead.reached(self._clock.now()):
+            await self._settle_time()
+            page = await self._store.read(lambda reading: find(reading, query), brief=brief)
+        return self._told(page)
 
     def _until(self, instant: float | None) -> float:
         """Seconds for which a waiter may sleep that has to look at an instant."""
@@ -288,7 +321,7 @@ class SqliteBackend:
                     await self._settle_time()
                     continue
                 left = end - self._clock.monotonic()
-                if left <= 0 or seen.answers(query):
+                if left <= 0 or seen.answers(query) or store.untold.fates:
                     break
                 await waiter.sleep(self._clock, min(left, self._until(seen.ahead.next_change)))
             # Nothing is due that was not a moment ago; and what has ended stays so.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from treadle.backends.common.attempts import forget_attempt
 from treadle.backends.common.damage import set_aside, spec_of
 from treadle.backends.common.ends import fail_by, grave, kept_for
+from treadle.backends.common.fates import fate_of
 from treadle.backends.common.jobrow import (
     FINAL_CODE,
     Code,
@@ -179,7 +180,9 @@ def give_up(tx: Tx, row: JobRow) -> None:
     """Set a job aside that cannot be read. Its bytes stay, for a version that can."""
     facts, body = tx.facts(row), tx.body(row)
     set_aside(facts, body)
-    finish(tx, row, spec_of(row, body), Code.FAILED, facts)
+    spec = spec_of(row, body)
+    finish(tx, row, spec, Code.FAILED, facts)
+    tx.fates.append(fate_of(row, spec, facts))
 
 
 def fail_dependant(tx: Tx, row: JobRow, spec: NewJob, job: str) -> None:
@@ -187,6 +190,7 @@ def fail_dependant(tx: Tx, row: JobRow, spec: NewJob, job: str) -> None:
     facts = tx.facts(row)
     state = fail_by(facts, spec, job)
     finish(tx, row, spec, state, facts)
+    tx.fates.append(fate_of(row, spec, facts, reason=facts.reason))
 
 
 def dependency_of(tx: Tx, job_id: str) -> bool | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from treadle.backends.common.tables import Made, Outline, check, outline
-from treadle.backends.sqlite.address import parse
+from treadle.backends.sqlite.address import Address, parse
 from treadle.backends.sqlite.database import (
     VERSION,
     changes,
@@ -25,7 +25,7 @@ from treadle.backends.sqlite.statements import schema
 from treadle.backends.sqlite.turn import Turn
 from treadle.errors import SchemaMismatch, Unsupported
 
-__all__ = ["SqliteTables", "tables"]
+__all__ = ["SqliteTables", "lacking", "tables"]
 
 
 class SqliteTables:
@@ -76,11 +76,7 @@ class SqliteTables:
         return wrong
 
     def _facts(self) -> Mapping[str, int] | None:
-        path = self._address.path
-        if not Path(path).exists() or Path(path).stat().st_size == 0:
-            return None
-        with translate(path), contextlib.closing(connect(path)) as connection:
-            return facts_of(connection, self._namespace)
+        return _facts(self._address.path, self._namespace)
 
     def _missing(self, wanted: Outline) -> list[str]:
         path = self._address.path
@@ -114,6 +110,24 @@ class SqliteTables:
 
 
 _COLUMNS = "SELECT name FROM pragma_table_info(?)"
+
+
+def lacking(address: Address, namespace: str) -> str | None:
+    """What is missing of the file and its tables, or too old; ``None`` when they can be used."""
+    facts = _facts(address.path, namespace)
+    if facts is None:
+        return f"there are no tables of the namespace {namespace!r}"
+    version = facts.get("version", 0)
+    if version < VERSION:
+        return f"the tables are of version {version}, not {VERSION}"
+    return None
+
+
+def _facts(path: str, namespace: str) -> Mapping[str, int] | None:
+    if not Path(path).exists() or Path(path).stat().st_size == 0:
+        return None
+    with translate(path), contextlib.closing(connect(path)) as connection:
+        return facts_of(connection, namespace)
 
 
 def tables(url: str, namespace: str) -> SqliteTables:

@@ -36,7 +36,7 @@ async def wait_for_room(
             pause = await pass_time()
             held = await store.read(lambda reading: reading.total(room.queue, OPEN_CODE))
             left = end - store.clock.monotonic()
-            if held < room.bound or left <= 0 or waiter.ready:
+            if held < room.bound or left <= 0 or waiter.ready or store.untold.fates:
                 return
             waiter.seen = told
             waiter.look_at = store.clock.now() + min(left, pause)

@@ -23,10 +23,10 @@ __all__ = [
 ]
 
 
-def open_session(tx: Tx, info: SessionInfo) -> Session:
+def open_session(tx: Tx, info: SessionInfo, nonce: int | None) -> Session:
     """Make a foreman present."""
     info = opened(info, tx.now)
-    nonce = tx.settings.new_nonce()
+    nonce = tx.settings.new_nonce() if nonce is None else nonce
     tx.run("open_session", nonce, msgspec.msgpack.encode(info), info.until)
     tx.memo.sessions[nonce] = info.until
     return Session(nonce=nonce, info=info)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from treadle.backends.common.attempts import end_attempt, is_held, refusal
+from treadle.backends.common.fates import fate_of
 from treadle.backends.common.jobrow import Code, Flag, JobRow
 from treadle.backends.sqlite.ends import finish, give_back, tell
 from treadle.backends.sqlite.push import push
@@ -15,7 +16,7 @@ from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.ports import Settlement
 from treadle.queuenames import check_queue
 from treadle.records import Settled
-from treadle.verdicts import Done
+from treadle.verdicts import Again, Done, Released
 
 __all__ = ["settle"]
 
@@ -96,9 +97,12 @@ def _settle_one(tx: Tx, end: Settlement) -> Settled:
 
 
 def _end(tx: Tx, row: JobRow, end: Settlement) -> None:
-    facts = tx.facts(row)
+    facts, attempt = tx.facts(row), row.attempt
     final = end_attempt(row, facts, end, tx.now)
     if final is None:
         give_back(tx, row, facts)
-    else:
-        finish(tx, row, tx.spec(row), final.code, facts, result=final.result)
+        return
+    spec = tx.spec(row)
+    finish(tx, row, spec, final.code, facts, result=final.result)
+    if isinstance(end.verdict, Again | Released):  # it was to be cancelled
+        tx.fates.append(fate_of(row, spec, facts, attempt=attempt))

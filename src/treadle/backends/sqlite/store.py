@@ -14,6 +14,7 @@ import msgspec
 from treadle.backends.common.hub import Hub, Notice
 from treadle.backends.common.settings import Settings
 from treadle.backends.common.subscribers import Subscribers
+from treadle.backends.common.untold import Untold
 from treadle.backends.sqlite.address import Address
 from treadle.backends.sqlite.claim import Answers
 from treadle.backends.sqlite.gate import gate_of
@@ -56,6 +57,7 @@ class Store:
         self.syncs = False
         self.hub = Hub(self._busy)
         self.subscribers = Subscribers()
+        self.untold = Untold()
         self.journal = Journal(address, namespace, self.sql, settings)
         self.peers: Peers | Poll
         if supported():
@@ -95,11 +97,15 @@ class Store:
             jobs: how many it may be about; without bound by default.
         """
         syncs = durable and self.address.durability == "full"
-        operation = Operation(
-            run, durable=durable, frees=frees, brief=not syncs and jobs <= _FEW and not self.syncs
-        )
+        brief = not syncs and jobs <= _FEW and not self.syncs
+        operation = Operation(run, self.untold, durable=durable, frees=frees, brief=brief)
         self.writer.submit(operation)
-        answer: T = await operation.future
+        try:
+            answer: T = await operation.future
+        finally:
+            # The answer that is given next is that of this very step.
+            if operation.fates and not operation.future.cancelled():
+                self.untold.fates.extend(operation.fates)
         return answer
 
     def committed(self, tx: Tx) -> None:

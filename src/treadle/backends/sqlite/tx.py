@@ -12,6 +12,7 @@ from treadle.backends.common.rules import Rules, Table, read_rules
 from treadle.backends.common.settings import Settings
 from treadle.backends.sqlite.grants import Grants
 from treadle.backends.sqlite.statements import Statements, sizes
+from treadle.fates import Fate
 from treadle.queuenames import ALL
 from treadle.records import NewJob
 
@@ -106,7 +107,8 @@ class Tx(Reading):
     """A transaction that is being written.
 
     ``ready`` collects queues that got something to claim, ``changed`` the ids of jobs that
-    changed, ``ended`` of those that are final now or gone, ``stirred`` that a rule did,
+    changed, ``ended`` of those that are final now or gone, ``fates`` what has to be said of jobs
+    that ended by themselves, ``stirred`` that a rule changed,
     ``earliest`` when something will be due; ``must_sync`` asks for a sync of the disk where the
     operation has none, ``then`` what is to be done in this process once it is committed.
     """
@@ -120,6 +122,7 @@ class Tx(Reading):
         "changed",
         "earliest",
         "ended",
+        "fates",
         "grants",
         "grown",
         "memo",
@@ -142,6 +145,7 @@ class Tx(Reading):
         self.ready: set[str] = set()
         self.changed: list[str] = []
         self.ended: list[str] = []
+        self.fates: list[Fate] = []
         self.then: list[Callable[[], object]] = []
         # A shortcut has failed before; take none.
         self.careful = False

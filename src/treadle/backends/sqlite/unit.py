@@ -22,6 +22,7 @@ from treadle.backends.sqlite.tx import Memo, Surprise, Tx
 from treadle.backends.sqlite.within import Connection, open_connection
 from treadle.errors import InvalidOption, LeaseLost, TransactionTooLong, UsageError
 from treadle.failpoints import failpoint
+from treadle.fates import Fate
 from treadle.ports import Settlement
 from treadle.records import NewJob, Pushed, Settled
 
@@ -56,6 +57,7 @@ class OpenUnit:
         self._ending = False
         self._expired = False
         self.committed = False
+        self.fates: tuple[Fate, ...] = ()
         self._over = threading.Event()
 
     # ------------------------------------------------------------- the beginning
@@ -168,6 +170,7 @@ class OpenUnit:
         if not self.ends:
             return
         answers = self._step(self.store, lambda tx: settle(tx, self.ends))
+        self.fates = tuple(self._steps[-1][1].fates)
         for end, answer in zip(self.ends, answers, strict=True):
             if answer is not Settled.OK:
                 raise LeaseLost(

@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from treadle.backends.common.untold import Untold
 from treadle.backends.sqlite.gate import Gate, stalled
 from treadle.backends.sqlite.journal import Journal
 from treadle.backends.sqlite.tx import Surprise, Tx
 from treadle.clock import Clock, SystemClock
 from treadle.errors import BackendFull, NotOpen, SchemaMismatch, TreadleError
 from treadle.failpoints import failpoint
+from treadle.fates import Fate
 
 __all__ = ["Operation", "Writer"]
 
@@ -34,16 +36,29 @@ class Operation:
 
     Args:
         run: carries it out.
+        untold: is given what it has made of jobs by itself when nobody waits for its answer.
         durable: a commit of it must reach the disk before it is answered.
         frees: it needs no lasting space, so it is carried out on a full disk too.
         brief: it takes microseconds and waits for no disk.
     """
 
-    __slots__ = ("answer", "brief", "durable", "error", "frees", "future", "loop", "run", "since")
+    __slots__ = (
+        "answer", "brief", "durable", "error", "fates", "frees", "future", "loop", "run", "since",
+        "untold",
+    )  # fmt: skip
 
     def __init__(
-        self, run: Callable[[Tx], Any], *, durable: bool, frees: bool, brief: bool = False
+        self,
+        run: Callable[[Tx], Any],
+        untold: Untold,
+        *,
+        durable: bool,
+        frees: bool,
+        brief: bool = False,
     ) -> None:
+        self.untold = untold
+        # What it has made of jobs by itself.
+        self.fates: list[Fate] = []
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.run = run
@@ -57,8 +72,11 @@ class Operation:
     def tell(self) -> None:
         """Answer. Called in the loop of who waits."""
         if self.future.done():
+            # Who asked has given up; what happened is said with another answer.
+            self.untold.fates.extend(self.fates)
             return
         if self.error is not None:
+            self.fates = []
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.answer)
@@ -269,9 +287,12 @@ class Writer:
         """Carry out each; False when one failed that had changed something."""
         for operation in group:
             tx.now = self._clock.now()
-            before = tx.changed_rows()
+            before, told = tx.changed_rows(), len(tx.fates)
+            operation.fates = []
             try:
                 operation.answer = operation.run(tx)
+                if len(tx.fates) > told:
+                    operation.fates = tx.fates[told:]
             except sqlite3.Error:
                 raise
             except Surprise:
@@ -366,7 +387,8 @@ def _answer(group: Sequence[Operation]) -> None:
         try:
             loop.call_soon_threadsafe(_tell, operations)
         except RuntimeError:  # the loop was closed with those who waited in it
-            continue
+            for operation in operations:
+                operation.untold.fates.extend(operation.fates)
 
 
 def _tell(operations: Sequence[Operation]) -> None:
