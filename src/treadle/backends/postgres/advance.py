@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import astuple, replace
+
 from treadle.backends.common import horizon as common
 from treadle.backends.common.attempts import lose_attempt
+from treadle.backends.common.fates import fate_of
 from treadle.backends.common.horizon import past
 from treadle.backends.common.jobrow import FINAL_CODE, Code, Flag, make_ready
 from treadle.backends.postgres.ends import finish, give_back, place, remove, tell
@@ -26,13 +29,31 @@ _SWEEP = 200
 class Horizon(common.Horizon, frozen=True, gc=False):
     """What comes next, as it was seen by the clock of the server."""
 
+    # The earliest end of the time of those jobs that are removed one by one.
+    outdated: float | None
     # The time at which this was seen.
     now: float
+
+    def reached(self, now: float) -> bool:
+        """Whether there is something to move on that somebody could notice.
+
+        Jobs that were kept long enough are not seen any more, whether they were removed or not.
+        """
+        seen = (self.due, self.lapse, self.expires, self.permit, self.ticket)
+        return self.ended is not None or any(past(at, now) for at in seen)
+
+    def swept(self, now: float) -> bool:
+        """Whether no job is left that was kept long enough."""
+        return not (past(self.keep, now) or past(self.outdated, now))
+
+    def anything(self, now: float) -> bool:
+        """Whether there is something to move on or to remove."""
+        return not self.swept(now) or super().anything(now)
 
 
 async def horizon(reading: Reading) -> Horizon:
     """What comes next."""
-    return Horizon(*await reading.one("horizon", reading.now, reading.since))
+    return Horizon(*await reading.one("horizon", reading.now, *astuple(reading.since)))
 
 
 async def advance(tx: Tx) -> Horizon:
@@ -60,7 +81,7 @@ async def advance(tx: Tx) -> Horizon:
     await _sweep(tx, found, _SWEEP)
     if not found.anything(now):
         return found
-    return Horizon(*await tx.look_one("horizon", now, tx.since))
+    return Horizon(*await tx.look_one("horizon", now, *astuple(tx.since)))
 
 
 async def spare(tx: Tx) -> bool:
@@ -70,7 +91,7 @@ async def spare(tx: Tx) -> bool:
 
 async def _each(tx: Tx, name: str, step: Callable[[Tx, Row], Awaitable[object]]) -> None:
     """Take a step for each job that a statement finds and that is still there."""
-    since = (tx.since,) if name == "lapsed" else ()
+    since = (tx.since.lapsed,) if name == "lapsed" else ()
     seqs = [seq for (seq,) in await tx.look(name, tx.now, ADVANCE, *since)]
     await tx.load_seqs(seqs)
     for seq in seqs:
@@ -95,20 +116,25 @@ async def _lapse(tx: Tx, row: Row) -> None:
 
 
 async def _expire(tx: Tx, row: Row) -> None:
-    facts = tx.facts(row)
+    spec, facts = tx.spec(row), tx.facts(row)
     facts.cause = Cause.EXPIRED
-    await finish(tx, row, tx.spec(row), Code.FAILED, facts)
+    await finish(tx, row, spec, Code.FAILED, facts)
+    tx.fates.append(fate_of(row, spec, facts))
     await tell(tx)
 
 
 async def lose(tx: Tx, row: Row, *, closed: bool = False) -> None:
     """End a lease that nobody settled; ``closed`` when its session ended in good order."""
     spec, facts = tx.spec(row), tx.facts(row)
+    attempt, crashes = row.attempt, row.crashes
     final = lose_attempt(row, facts, spec, tx.now, closed=closed)
     if final is None:
         await give_back(tx, row, facts)
+        if row.crashes > crashes:
+            tx.fates.append(fate_of(row, spec, facts, attempt=attempt))
     else:
         await finish(tx, row, spec, final.code, facts)
+        tx.fates.append(fate_of(row, spec, facts, attempt=attempt))
         await tell(tx)
 
 
@@ -124,10 +150,11 @@ async def outpace(tx: Tx, ahead: Horizon, granted: int) -> None:
 async def _sweep(tx: Tx, found: Horizon, most: int) -> None:
     now = tx.now
 
-    if past(found.keep, now):
+    if not found.swept(now):
         await _sweep_jobs(tx, most)
     if past(found.gone, now):
-        await tx.run("sweep_gone", now, 2 * most)
+        [[gone]] = await tx.run("sweep_gone", now, tx.since.gone, 2 * most)
+        tx.since = replace(tx.since, gone=gone)
     if past(found.session, now - 86400.0):
         await tx.run("sweep_sessions", now)
     if past(found.unique, now):
@@ -143,7 +170,9 @@ async def _sweep(tx: Tx, found: Horizon, most: int) -> None:
 async def _sweep_jobs(tx: Tx, most: int) -> None:
     """Remove jobs that were kept long enough, many at once."""
     forget = tx.now + tx.settings.request_ttl
-    left = most - (await tx.look_one("sweep_done", tx.now, forget, most))[0]
+    swept, kept = await tx.look_one("sweep_done", tx.now, tx.since.kept, forget, most)
+    tx.since = replace(tx.since, kept=kept)
+    left = most - swept
     if left <= 0:
         return
     # Those of which more is known go one by one.

@@ -9,8 +9,9 @@ SELECT
       ORDER BY until LIMIT 1),
     treadle_next_lapse(t.now, $2::float8)) AS lapse,
   (SELECT min(expires) FROM treadle_job WHERE expires IS NOT NULL AND state <> 3) AS expires,
-  (SELECT min(keep_until) FROM treadle_done WHERE keep_until IS NOT NULL) AS keep,
-  (SELECT min(until) FROM treadle_id WHERE until IS NOT NULL) AS gone,
+  (SELECT min(keep_until) FROM treadle_done
+    WHERE keep_until IS NOT NULL AND facts IS NULL AND keep_until >= $3::float8) AS keep,
+  (SELECT min(until) FROM treadle_id WHERE until IS NOT NULL AND until >= $4::float8) AS gone,
   (SELECT min(until) FROM treadle_session) AS session,
   (SELECT min(until) FROM treadle_unique WHERE until IS NOT NULL) AS uniq,
   (SELECT min(fades) FROM treadle_rate) AS rate,
@@ -18,6 +19,8 @@ SELECT
   (SELECT min(until) FROM treadle_ticket) AS ticket,
   (SELECT min(until) FROM treadle_cell WHERE until IS NOT NULL) AS cell,
   (SELECT 1 FROM treadle_ended LIMIT 1) AS ended,
+  (SELECT min(keep_until) FROM treadle_done WHERE keep_until IS NOT NULL AND facts IS NOT NULL)
+    AS outdated,
   t.now
 FROM (SELECT coalesce($1::float8, extract(epoch FROM clock_timestamp())::float8) AS now) AS t;
 
@@ -45,12 +48,10 @@ SELECT seq FROM treadle_done WHERE keep_until IS NOT NULL AND keep_until <= $1 A
 ORDER BY keep_until LIMIT $2;
 
 -- name: sweep_done
-SELECT treadle_sweep_done($1::float8, $2::float8, $3::int);
+SELECT swept, until FROM treadle_sweep_done($1, $2, $3, $4);
 
 -- name: sweep_gone
-DELETE FROM treadle_id WHERE ctid = ANY (ARRAY(
-  SELECT ctid FROM treadle_id WHERE until IS NOT NULL AND until <= $1 ORDER BY until LIMIT $2
-    FOR UPDATE SKIP LOCKED));
+SELECT treadle_sweep_gone($1, $2, $3);
 
 -- name: sweep_sessions
 DELETE FROM treadle_session WHERE until <= $1::float8 - 86400.0;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from treadle.backends.common.cells import check
 from treadle.backends.common.ofprocess import OfProcess
@@ -28,6 +28,7 @@ from treadle.backends.postgres.within import push_within
 from treadle.backends.postgres.within_unit import atransaction, transaction
 from treadle.clock import Clock
 from treadle.events import Event
+from treadle.fates import Fate
 from treadle.ids import Ids
 from treadle.ports import (
     Altered,
@@ -44,6 +45,7 @@ from treadle.ports import (
     Settlement,
     Ticket,
     Unit,
+    Vacancy,
     Wait,
     Write,
 )
@@ -51,6 +53,8 @@ from treadle.queuenames import Matcher
 from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, Settled
 
 __all__ = ["PostgresBackend"]
+
+T = TypeVar("T")
 
 
 class PostgresBackend:
@@ -90,6 +94,11 @@ class PostgresBackend:
     def _waiting(self) -> Waiting:
         return Waiting(self._store, self._ids.chance)
 
+    @property
+    def durability(self) -> str | None:
+        """What it gives; ``None`` before the server was reached."""
+        return self._store.durability
+
     # ------------------------------------------------------------- life
 
     async def open(self) -> None:
@@ -110,16 +119,21 @@ class PostgresBackend:
         """Facts for ``treadle doctor``."""
         return await self._store.read(probe)
 
+    async def survey(self) -> Vacancy | None:
+        """What is missing of the tables; makes and changes none."""
+        return await self._store.survey()
+
     # ------------------------------------------------------------- jobs
 
-    async def open_session(self, info: SessionInfo) -> Session:
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
         """Make a foreman present."""
-        return await self._store.write(lambda tx: open_session(tx, info), durable=False)
+        return await self._store.write(lambda tx: open_session(tx, info, nonce), durable=False)
 
-    async def close_session(self, session: Session) -> None:
+    async def close_session(self, session: Session) -> Sequence[Fate]:
         """End presence and give back every lease."""
         await self._store.write(lambda tx: close_session(tx, session))
         self._answers.pop(session.nonce, None)
+        return self._store.untold.beside(())
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs."""
@@ -131,7 +145,7 @@ class PostgresBackend:
         if not left:
             return cast("list[Pushed]", answers)
         rest = iter(await self._store.write(lambda tx: push(tx, left)))
-        return [next(rest) if answer is None else answer for answer in answers]
+        return self._told([next(rest) if answer is None else answer for answer in answers])
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs.
@@ -148,17 +162,19 @@ class PostgresBackend:
         if claimed is None:
             claimed = await self._store.write(lambda tx: claim(tx, ask), durable=False)
         self._answers[ask.session.nonce] = ask.request, claimed
-        return claimed
+        return self._told(claimed)
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
-    ) -> None:
+    ) -> Sequence[Fate]:
         """Return when there may be something to claim."""
         await self._waiting.for_jobs(queues, timeout, exclude)
+        return self._store.untold.beside(())
 
-    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Return when a queue may be below a bound."""
         await self._waiting.for_room(Room(queue, bound), timeout)
+        return self._store.untold.beside(())
 
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
@@ -171,7 +187,9 @@ class PostgresBackend:
         rest = iter(
             await self._store.write(lambda tx: extend(tx, session, left, lease), durable=False)
         )
-        return [next(rest) if answer is None else answer for answer in answers]
+        said = [next(rest) if answer is None else answer for answer in answers]
+        # A renewal ends nothing, and comes from a thread where nobody is to be told anything.
+        return said if lease > 0 else self._told(said)
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
@@ -184,19 +202,24 @@ class PostgresBackend:
         if not left:
             return cast("list[Settled]", answers)
         rest = iter(await self._store.write(lambda tx: settle(tx, left)))
-        return [next(rest) if answer is None else answer for answer in answers]
+        return self._told([next(rest) if answer is None else answer for answer in answers])
 
     async def find(self, query: Query) -> Page:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
         if query.wait > 0 and len(query.ids) == 1:
-            return await self._waiting.for_job(query)
+            return self._told(await self._waiting.for_job(query))
         await self._waiting.pass_time()
-        return await self._store.read(lambda reading: find(reading, query))
+        return self._told(await self._store.read(lambda reading: find(reading, query)))
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""
         await self._waiting.pass_time()
-        return await self._store.write(lambda tx: alter(tx, query, change), again=False)
+        altered = await self._store.write(lambda tx: alter(tx, query, change), again=False)
+        return self._told(altered)
+
+    def _told(self, answer: T) -> T:
+        untold = self._store.untold
+        return untold.beside(answer) if untold.fates else answer
 
     # ------------------------------------------------------------- shared state
 
@@ -208,8 +231,9 @@ class PostgresBackend:
         lease: float = 30.0,
     ) -> Granted | Wait:
         """Take all asks or none."""
+        fresh = tickets.Fresh(self._ids.new)
         return await self._store.write(
-            lambda tx: tickets.acquire(tx, asks, who, ticket, lease), durable=False
+            lambda tx: tickets.acquire(tx, asks, who, ticket, lease, fresh=fresh), durable=False
         )
 
     async def renew(self, permit: Permit, lease: float = 30.0) -> bool:

@@ -1,7 +1,7 @@
 -- Statements that end jobs, and tell those who wait for them.
 
 -- name: ended
-INSERT INTO treadle_ended (job, succeeded) VALUES ($1, $2)
+INSERT INTO treadle_ended (job, succeeded) SELECT * FROM unnest($1::text[], $2::boolean[])
 ON CONFLICT (job) DO UPDATE SET succeeded = excluded.succeeded;
 
 -- name: next_ended
@@ -17,7 +17,7 @@ SELECT seq FROM treadle_after WHERE job = $1 ORDER BY seq LIMIT $2;
 DELETE FROM treadle_after WHERE seq = $1 AND job = $2;
 
 -- name: delete_after
-DELETE FROM treadle_after WHERE seq = $1;
+DELETE FROM treadle_after WHERE seq = ANY($1::bigint[]);
 
 -- name: still_waits
 SELECT 1 FROM treadle_after WHERE seq = $1 LIMIT 1;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from treadle.backends.common.attempts import forget_attempt
 from treadle.backends.common.damage import set_aside
 from treadle.backends.common.ends import fail_by, grave, kept_for
+from treadle.backends.common.fates import fate_of
 from treadle.backends.common.jobrow import FINAL_CODE, Code, Facts, Flag, make_ready, state_of
 from treadle.backends.common.lines import key_line, park
 from treadle.backends.common.pushing import dependency_failed
@@ -55,10 +56,10 @@ async def finish(
     if spec.unique is not None and row.flags & (Flag.UNIQUE_DONE | Flag.UNIQUE_START):
         tx.uniques.free(spec.unique.key, row.id)
     if row.flags & Flag.AWAITED:
-        await tx.run("ended", row.id, state == Code.SUCCEEDED)
+        tx.dependants.end(row.id, state == Code.SUCCEEDED)
         row.flags &= ~Flag.AWAITED
     if was == Code.WAITING:
-        await tx.run("delete_after", row.seq)
+        tx.dependants.leave(row.seq)
     keep = kept_for(spec, state)
     if keep is not None and keep <= 0:
         tx.remove(row, was, grave(row, facts))
@@ -114,8 +115,8 @@ async def remove(tx: Tx, row: Row) -> None:
     if spec.unique is not None and row.flags & (Flag.UNIQUE_DONE | Flag.UNIQUE_START):
         tx.uniques.free(spec.unique.key, row.id)
     if row.flags & Flag.AWAITED:
-        await tx.run("ended", row.id, False)
-    await tx.run("delete_after", row.seq)
+        tx.dependants.end(row.id, False)
+    tx.dependants.leave(row.seq)
     tx.remove(row, was, stone)
     await leave(tx, row, spec)
 
@@ -126,29 +127,29 @@ async def remove(tx: Tx, row: Row) -> None:
 async def tell(tx: Tx, most: int = ADVANCE) -> None:
     """Tell those that wait for ended jobs; at most so many, the rest with the next step."""
     while most > 0:
-        ended = await tx.one("next_ended")
+        ended = await tx.dependants.next_ended()
         if ended is None:
             return
         job, succeeded = ended
-        waiters = await tx.run("waiters", job, most)
-        for (seq,) in waiters:
+        waiters = await tx.dependants.waiters(job, most)
+        for seq in waiters:
             row = await tx.row_at(seq)
             if row is not None:
-                await _told(tx, row, job, bool(succeeded))
+                await _told(tx, row, job, succeeded)
         most -= max(1, len(waiters))
-        if await tx.one("waiters", job, 1) is None:
-            await tx.run("told", job)
+        if not await tx.dependants.waiters(job, 1):
+            await tx.dependants.told(job)
 
 
 async def _told(tx: Tx, row: Row, job: str, succeeded: bool) -> None:
     spec = tx.spec(row)
-    await tx.run("drop_after", row.seq, job)
+    await tx.dependants.drop(row.seq, job)
     if spec.after is None:
         await give_up(tx, row)
     elif not succeeded and spec.after.on_failure is not OnFailure.RUN:
         await fail_dependant(tx, row, spec, job)
     else:
-        if await tx.one("still_waits", row.seq) is None:
+        if not await tx.dependants.still_waits(row.seq):
             await place(tx, row, spec)
         tx.save(row, Code.WAITING)
 
@@ -157,7 +158,9 @@ async def give_up(tx: Tx, row: Row) -> None:
     """Set a job aside that cannot be read. Its bytes stay, for a version that can."""
     facts = tx.facts(row)
     set_aside(facts, tx.body(row))
-    await finish(tx, row, tx.spec(row), Code.FAILED, facts)
+    spec = tx.spec(row)
+    await finish(tx, row, spec, Code.FAILED, facts)
+    tx.fates.append(fate_of(row, spec, facts))
 
 
 async def fail_dependant(tx: Tx, row: Row, spec: NewJob, job: str) -> None:
@@ -165,6 +168,7 @@ async def fail_dependant(tx: Tx, row: Row, spec: NewJob, job: str) -> None:
     facts = tx.facts(row)
     state = fail_by(facts, spec, job)
     await finish(tx, row, spec, state, facts)
+    tx.fates.append(fate_of(row, spec, facts, reason=facts.reason))
 
 
 async def dependency_of(tx: Tx, job_id: str) -> bool | None:
@@ -172,6 +176,6 @@ async def dependency_of(tx: Tx, job_id: str) -> bool | None:
     row = await tx.row(job_id)
     if row is not None:
         return row.state == Code.SUCCEEDED if row.state in FINAL_CODE else None
-    gone = await tx.look_one("gone", job_id, tx.now)
+    gone = await tx.grave(job_id)
     state = None if gone is None or gone[2] is None else state_of(gone[2])
     return not dependency_failed(state)

@@ -46,8 +46,8 @@ async def find(reading: Reading, query: Query) -> Page:
     if query.counts:
         page = msgspec.structs.replace(
             page,
-            counts=counts_of(await reading.look("counts"), query),
-            failures=failures_of(await reading.look("failures"), query),
+            counts=counts_of(await reading.look("counts", reading.now), query),
+            failures=failures_of(await reading.look("failures", reading.now), query),
         )
     return page
 
@@ -98,7 +98,7 @@ async def _source(reading: Reading, query: Query) -> AsyncIterator[list[int]]:
     size = min(_CHUNK, max(10, 2 * query.limit))
     statement = f"{name}_{'up' if up else 'down'}"
     while True:
-        page = [seq for (seq,) in await reading.look(statement, start, size, *values)]
+        page = [seq for (seq,) in await reading.look(statement, start, size, reading.now, *values)]
         if page:
             yield page
         if len(page) < size:

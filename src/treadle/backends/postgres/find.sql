@@ -1,5 +1,6 @@
 -- Statements that look at jobs. One statement sees one moment, so a job that is just moved from
 -- one table to the other is found exactly once.
+-- An ended job whose time to be kept is over is not seen, though it may take a while until it is removed.
 
 -- name: records
 SELECT /*job_columns*/, NULL::bytea AS result,
@@ -19,53 +20,61 @@ SELECT seq FROM treadle_id WHERE seq IS NOT NULL AND id = (
 
 -- name: seqs_up
 (SELECT seq FROM treadle_job WHERE seq > $1 ORDER BY seq LIMIT $2)
-UNION ALL (SELECT seq FROM treadle_done WHERE seq > $1 ORDER BY seq LIMIT $2)
+UNION ALL (SELECT seq FROM treadle_done WHERE seq > $1
+    AND (keep_until IS NULL OR keep_until > $3) ORDER BY seq LIMIT $2)
 ORDER BY seq LIMIT $2;
 -- name: seqs_down
 (SELECT seq FROM treadle_job WHERE seq < $1 ORDER BY seq DESC LIMIT $2)
-UNION ALL (SELECT seq FROM treadle_done WHERE seq < $1 ORDER BY seq DESC LIMIT $2)
+UNION ALL (SELECT seq FROM treadle_done WHERE seq < $1
+    AND (keep_until IS NULL OR keep_until > $3) ORDER BY seq DESC LIMIT $2)
 ORDER BY seq DESC LIMIT $2;
 
 -- name: flow_up
-(SELECT seq FROM treadle_job WHERE flow = $3 AND seq > $1 ORDER BY seq LIMIT $2)
-UNION ALL (SELECT seq FROM treadle_done WHERE flow = $3 AND seq > $1 ORDER BY seq LIMIT $2)
+(SELECT seq FROM treadle_job WHERE flow = $4 AND seq > $1 ORDER BY seq LIMIT $2)
+UNION ALL (SELECT seq FROM treadle_done WHERE flow = $4 AND seq > $1
+    AND (keep_until IS NULL OR keep_until > $3) ORDER BY seq LIMIT $2)
 ORDER BY seq LIMIT $2;
 -- name: flow_down
-(SELECT seq FROM treadle_job WHERE flow = $3 AND seq < $1 ORDER BY seq DESC LIMIT $2)
-UNION ALL (SELECT seq FROM treadle_done WHERE flow = $3 AND seq < $1 ORDER BY seq DESC LIMIT $2)
+(SELECT seq FROM treadle_job WHERE flow = $4 AND seq < $1 ORDER BY seq DESC LIMIT $2)
+UNION ALL (SELECT seq FROM treadle_done WHERE flow = $4 AND seq < $1
+    AND (keep_until IS NULL OR keep_until > $3) ORDER BY seq DESC LIMIT $2)
 ORDER BY seq DESC LIMIT $2;
 
 -- name: failed_up
-SELECT seq FROM treadle_done WHERE failed_task = $3 AND seq > $1 ORDER BY seq LIMIT $2;
+SELECT seq FROM treadle_done WHERE failed_task = $4 AND seq > $1
+  AND (keep_until IS NULL OR keep_until > $3) ORDER BY seq LIMIT $2;
 -- name: failed_down
-SELECT seq FROM treadle_done WHERE failed_task = $3 AND seq < $1 ORDER BY seq DESC LIMIT $2;
+SELECT seq FROM treadle_done WHERE failed_task = $4 AND seq < $1
+  AND (keep_until IS NULL OR keep_until > $3) ORDER BY seq DESC LIMIT $2;
 
 -- Ranges of the indexes by place: of live jobs by state, queue and rank, of ended ones by state and
 -- queue. Each gives its first few, which are merged.
 -- name: places_up
 WITH running AS MATERIALIZED (SELECT seq, queue FROM treadle_job WHERE state = 3)
-(SELECT f.seq FROM unnest($3::smallint[], $4::text[], $5::smallint[]) AS u (state, queue, rank),
+(SELECT f.seq FROM unnest($4::smallint[], $5::text[], $6::smallint[]) AS u (state, queue, rank),
   LATERAL (SELECT seq FROM treadle_job j WHERE j.state <> 3 AND j.state = u.state
     AND j.queue = u.queue AND j.rank = u.rank AND j.seq > $1 ORDER BY j.seq LIMIT $2) AS f)
 UNION ALL
-(SELECT f.seq FROM unnest($6::smallint[], $7::text[]) AS u (state, queue),
+(SELECT f.seq FROM unnest($7::smallint[], $8::text[]) AS u (state, queue),
   LATERAL (SELECT seq FROM treadle_done d WHERE d.state = u.state AND d.queue = u.queue
-    AND d.seq > $1 ORDER BY d.seq LIMIT $2) AS f)
+    AND d.seq > $1 AND (d.keep_until IS NULL OR d.keep_until > $3)
+    ORDER BY d.seq LIMIT $2) AS f)
 UNION ALL
-(SELECT seq FROM running WHERE $8 AND seq > $1 AND queue >= $9 AND queue < $10
+(SELECT seq FROM running WHERE $9 AND seq > $1 AND queue >= $10 AND queue < $11
   ORDER BY seq LIMIT $2)
 ORDER BY seq LIMIT $2;
 -- name: places_down
 WITH running AS MATERIALIZED (SELECT seq, queue FROM treadle_job WHERE state = 3)
-(SELECT f.seq FROM unnest($3::smallint[], $4::text[], $5::smallint[]) AS u (state, queue, rank),
+(SELECT f.seq FROM unnest($4::smallint[], $5::text[], $6::smallint[]) AS u (state, queue, rank),
   LATERAL (SELECT seq FROM treadle_job j WHERE j.state <> 3 AND j.state = u.state
     AND j.queue = u.queue AND j.rank = u.rank AND j.seq < $1 ORDER BY j.seq DESC LIMIT $2) AS f)
 UNION ALL
-(SELECT f.seq FROM unnest($6::smallint[], $7::text[]) AS u (state, queue),
+(SELECT f.seq FROM unnest($7::smallint[], $8::text[]) AS u (state, queue),
   LATERAL (SELECT seq FROM treadle_done d WHERE d.state = u.state AND d.queue = u.queue
-    AND d.seq < $1 ORDER BY d.seq DESC LIMIT $2) AS f)
+    AND d.seq < $1 AND (d.keep_until IS NULL OR d.keep_until > $3)
+    ORDER BY d.seq DESC LIMIT $2) AS f)
 UNION ALL
-(SELECT seq FROM running WHERE $8 AND seq < $1 AND queue >= $9 AND queue < $10
+(SELECT seq FROM running WHERE $9 AND seq < $1 AND queue >= $10 AND queue < $11
   ORDER BY seq DESC LIMIT $2)
 ORDER BY seq DESC LIMIT $2;
 
@@ -100,17 +109,22 @@ FROM treadle_id i
 WHERE i.id = ANY($1::text[]);
 
 -- name: counts
-SELECT state, queue, sum(n)::bigint AS n FROM treadle_count WHERE queue > ''
+SELECT state, queue, sum(n)::bigint AS n FROM (
+  SELECT state, queue, n FROM treadle_count WHERE queue > ''
+  UNION ALL SELECT state, queue COLLATE "C", -n FROM treadle_outlived($1)) AS kept
 GROUP BY state, queue HAVING sum(n) <> 0;
 
 -- name: failures
-SELECT task, n FROM treadle_failure;
+SELECT task, sum(n)::bigint AS n FROM (
+  SELECT task, n FROM treadle_failure
+  UNION ALL SELECT task COLLATE "C", -n FROM treadle_outlived($1) WHERE task IS NOT NULL) AS kept
+GROUP BY task HAVING sum(n) <> 0;
 
 -- What those see who wait for one job: enough to tell whether to look at it.
 -- name: watched
 SELECT i.seq, coalesce(j.state, d.state) AS state, coalesce(j.version, d.version) AS version
 FROM treadle_id i
   LEFT JOIN LATERAL (SELECT state, version FROM treadle_job WHERE seq = i.seq OFFSET 0) AS j ON true
-  LEFT JOIN LATERAL (SELECT state, version FROM treadle_done WHERE seq = i.seq OFFSET 0) AS d
-    ON true
+  LEFT JOIN LATERAL (SELECT state, version FROM treadle_done WHERE seq = i.seq
+    AND (keep_until IS NULL OR keep_until > $2) OFFSET 0) AS d ON true
 WHERE i.id = $1;

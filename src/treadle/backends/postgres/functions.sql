@@ -12,18 +12,23 @@ BEGIN
   ON CONFLICT (state, queue, slot) DO UPDATE SET n = c.n + excluded.n;
 END $$;
 
--- Removes jobs that were kept long enough and of which nothing more is known than how they ended.
-CREATE OR REPLACE FUNCTION treadle_sweep_done(now float8, forget float8, most int)
-RETURNS int LANGUAGE plpgsql AS $$
+-- Removes jobs that were kept long enough and of which nothing more is known than how they ended. Says
+-- how many, and up to when none is left. ``since``: up to when none was left before. An index keeps what
+-- was removed until it is vacuumed, so to begin at its head each time takes longer and longer.
+CREATE OR REPLACE FUNCTION treadle_sweep_done(now float8, since float8, forget float8, most int,
+  OUT swept int, OUT until float8)
+LANGUAGE plpgsql
+  SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
 DECLARE
-  swept int;
   states smallint[];
   queues text[];
   ns bigint[];
 BEGIN
   WITH old AS MATERIALIZED (
-    SELECT d.ctid AS tid, d.id FROM treadle_done d
-    WHERE d.keep_until IS NOT NULL AND d.keep_until <= now AND d.facts IS NULL
+    SELECT d.ctid AS tid, d.id, d.keep_until FROM treadle_done d
+    WHERE d.keep_until IS NOT NULL AND d.facts IS NULL
+      AND d.keep_until >= since AND d.keep_until <= now
     ORDER BY d.keep_until LIMIT most FOR UPDATE SKIP LOCKED
   ), both_locked AS MATERIALIZED (
     SELECT o.tid, i.tid AS id_tid FROM old o, LATERAL (
@@ -39,12 +44,44 @@ BEGIN
   ), counted AS (
     SELECT state, queue, -count(*) AS n FROM dead GROUP BY state, queue
   )
-  SELECT coalesce(-sum(n), 0), array_agg(state), array_agg(queue), array_agg(n)
-  INTO swept, states, queues, ns FROM counted;
+  SELECT coalesce(-sum(n), 0), array_agg(state), array_agg(queue), array_agg(n),
+    (SELECT CASE WHEN count(*) < most THEN now ELSE max(keep_until) END FROM old)
+  INTO swept, states, queues, ns, until FROM counted;
   IF swept > 0 THEN
     PERFORM treadle_add(states, queues, ns);
   END IF;
-  RETURN swept;
+END $$;
+
+-- Removes tombstones that are past their time; says up to when none is left.
+CREATE OR REPLACE FUNCTION treadle_sweep_gone(now float8, since float8, most int)
+RETURNS float8 LANGUAGE plpgsql
+  SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  reached float8;
+BEGIN
+  WITH old AS MATERIALIZED (
+    SELECT i.ctid AS tid, i.until FROM treadle_id i
+    WHERE i.until IS NOT NULL AND i.until >= since AND i.until <= now
+    ORDER BY i.until LIMIT most FOR UPDATE SKIP LOCKED
+  ), dead AS (
+    DELETE FROM treadle_id i WHERE i.ctid = ANY (ARRAY(SELECT tid FROM old))
+  )
+  SELECT CASE WHEN count(*) < most THEN now ELSE max(o.until) END INTO reached FROM old o;
+  RETURN reached;
+END $$;
+
+-- How many ended jobs are still there whose time to be kept is over. Nobody sees them any more.
+CREATE OR REPLACE FUNCTION treadle_outlived(now float8)
+RETURNS TABLE (state smallint, queue text, task text, n bigint) LANGUAGE plpgsql STABLE
+  SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY SELECT d.state, d.queue, d.failed_task, count(*) FROM (
+    SELECT state, queue, failed_task FROM treadle_done
+    WHERE keep_until IS NOT NULL AND facts IS NULL AND keep_until <= now
+    UNION ALL SELECT state, queue, failed_task FROM treadle_done
+    WHERE keep_until IS NOT NULL AND facts IS NOT NULL AND keep_until <= now) AS d
+  GROUP BY d.state, d.queue, d.failed_task;
 END $$;
 
 -- Puts the slots of the numbers together, but for those that somebody is counting in.

@@ -21,6 +21,8 @@ __all__ = ["Link", "Local", "Work"]
 
 T = TypeVar("T")
 _PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+_PARTING = 1.5
+"""Seconds that a server has for all that a loop still says to it."""
 
 
 class Local:
@@ -32,10 +34,14 @@ class Local:
         self.notices = notices
 
     async def aclose(self) -> None:
-        """Close everything in good order."""
-        await self.notices.aclose()
-        await self.ears.aclose()
-        await self.client.aclose()
+        """Close everything in good order, or else at once."""
+        try:
+            async with asyncio.timeout(_PARTING):
+                await self.notices.aclose()
+                await self.ears.aclose()
+                await self.client.aclose()
+        except TimeoutError:
+            self.terminate()
 
     def terminate(self) -> None:
         """Close everything at once."""

@@ -14,7 +14,16 @@ from treadle.backends.postgres.refusals import meaning
 from treadle.backends.postgres.statements import lock_of, placed, prefix_of, schema
 from treadle.errors import SchemaMismatch
 
-__all__ = ["MIGRATIONS", "MIN_READER", "VERSION", "PostgresTables", "install", "tables"]
+__all__ = [
+    "MIGRATIONS",
+    "MIN_READER",
+    "VERSION",
+    "PostgresTables",
+    "how_they_come",
+    "install",
+    "lacking",
+    "tables",
+]
 
 VERSION = 1
 """Of the tables and functions."""
@@ -61,6 +70,22 @@ async def install(wire: Wire, namespace: str, address: Address) -> Made:
         check(facts, VERSION, address.url)
         return _made(facts)
     return Made(None, VERSION, MIN_READER)
+
+
+async def lacking(wire: Wire, namespace: str) -> str | None:
+    """What is missing of the tables or too old; ``None`` when this version can use them."""
+    facts = await _facts(wire, namespace)
+    if facts is None:
+        return f"there are no tables of the namespace {namespace!r}"
+    return _lack(facts) if facts.get("version", 0) < VERSION else None
+
+
+def how_they_come(address: Address) -> str:
+    """Who makes tables, or brings them up to this version."""
+    by_hand = "'treadle db install', or a DBA with what 'treadle db sql' prints"
+    if address.install:
+        return f"an app makes them when it first uses the store; or {by_hand}"
+    return f"the url says install=never, so no app does: {by_hand}"
 
 
 def _lack(facts: Mapping[str, int] | None) -> str:

@@ -80,14 +80,14 @@ class Plain:
             LeaseLost: the session is closed.
         """
         store = self.store
-        nonce = ask.session.nonce
+        nonce, since = ask.session.nonce, store.since
         names = ask.queues, ask.exclude
         # A test with a clock of its own wants all in order.
         near = Near() if store.now is not None else self._nearby.of(names)
         *rows, last = await store.call(
             "claim_plain",
             store.now,
-            store.since,
+            since.lapsed,
             nonce,
             ask.request,
             ask.limit,
@@ -98,6 +98,8 @@ class Plain:
             ask.session.info.name,
             store.settings.request_ttl,
             *msgspec.structs.astuple(near),
+            since.kept,
+            since.gone,
         )
         if last["fence"] == 2:
             raise closed(ask.session)
@@ -105,6 +107,7 @@ class Plain:
             return None
         now, next_at = last["created"], last["started"]
         store.saw(now)
+        store.swept(last["kept"], last["gone"])
         went = Near(last["queue"], last["flags"], last["seq"])
         self._nearby.went(names, near, went, last["crashes"])
         leases: list[Lease] = []
@@ -130,7 +133,7 @@ class Plain:
 
     def _lease(self, row: Sequence[Any], nonce: int) -> Lease | None:
         """The lease of a job that was granted; ``None`` when it cannot be read."""
-        job_id, fence, tries, crashes, created, started, seq, flags, queue, facts, body = row
+        job_id, fence, tries, crashes, created, started, seq, flags, queue, facts, body, *_ = row
         spec = readable(body, job_id, queue)
         if spec is None or not agree(flags, spec):
             return None

@@ -108,26 +108,29 @@ END $$;
 
 -- What the last row of a claim says: how it went (0 well, 1 the step that takes turns has to do it, 2
 -- there is no such session) in ``fence``, whether there may be more in ``tries``, when to look again in
--- ``started``, and where the next claim may go on in ``queue``, ``flags`` and ``seq``.
+-- ``started``, where the next claim may go on in ``queue``, ``flags`` and ``seq``, and up to when nothing
+-- is left that has run out in ``kept`` and ``gone``.
 CREATE OR REPLACE FUNCTION treadle_answer(how bigint, more boolean, now float8, next_at float8,
-  went text, went_rank smallint, went_seq bigint, cost int)
+  went text, went_rank smallint, went_seq bigint, cost int, kept float8, gone float8)
 RETURNS TABLE (id text, fence bigint, tries int, crashes int, created float8, started float8,
-  seq bigint, flags int, queue text, facts bytea, spec bytea)
+  seq bigint, flags int, queue text, facts bytea, spec bytea, kept float8, gone float8)
 LANGUAGE sql IMMUTABLE AS $$
   SELECT NULL::text, how, more::int, cost, now, next_at, went_seq, went_rank::int, went, NULL::bytea,
-    NULL::bytea
+    NULL::bytea, kept, gone
 $$;
 
 -- Grants leases, each a row, and one more row, see above.
 --
 -- ``since``: what lapsed before has been seen. ``near``, ``near_rank``, ``near_seq``: the only queue that
 -- had anything a moment ago, and up to where it has been served. An index keeps what was removed until it
--- is vacuumed, so to begin at its head each time takes longer and longer.
+-- is vacuumed, so to begin at its head each time takes longer and longer. ``kept_since``, ``gone_since``:
+-- see ``treadle_sweep``.
 CREATE OR REPLACE FUNCTION treadle_claim(at float8, since float8, mine bigint, number bigint,
   places int, names text[], excluded text[], overlap boolean, lasting float8, who text,
-  forget float8, near text, near_rank smallint, near_seq bigint)
+  forget float8, near text, near_rank smallint, near_seq bigint, kept_since float8,
+  gone_since float8)
 RETURNS TABLE (id text, fence bigint, tries int, crashes int, created float8, started float8,
-  seq bigint, flags int, queue text, facts bytea, spec bytea)
+  seq bigint, flags int, queue text, facts bytea, spec bytea, kept float8, gone float8)
 LANGUAGE plpgsql
   SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
@@ -155,11 +158,11 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   SELECT s.request INTO known FROM treadle_session s WHERE s.nonce = mine FOR UPDATE;
   IF known IS NULL THEN
-    RETURN QUERY SELECT * FROM treadle_answer(2, false, now, NULL, NULL, NULL, NULL, 0);
+    RETURN QUERY SELECT * FROM treadle_answer(2, false, now, NULL, NULL, NULL, NULL, 0, NULL, NULL);
     RETURN;
   END IF;
   IF number <= known OR treadle_special(now, since) THEN
-    RETURN QUERY SELECT * FROM treadle_answer(1, false, now, NULL, NULL, NULL, NULL, 0);
+    RETURN QUERY SELECT * FROM treadle_answer(1, false, now, NULL, NULL, NULL, NULL, 0, NULL, NULL);
     RETURN;
   END IF;
   PERFORM treadle_promote(now);
@@ -198,7 +201,7 @@ BEGIN
           coalesce((cursors -> member ->> 1)::bigint, 0), least(quota, free));
         CONTINUE WHEN one.seqs IS NULL;
         IF one.special THEN
-          RETURN QUERY SELECT * FROM treadle_answer(1, false, now, NULL, NULL, NULL, NULL, 0);
+          RETURN QUERY SELECT * FROM treadle_answer(1, false, now, NULL, NULL, NULL, NULL, 0, NULL, NULL);
           RETURN;
         END IF;
         IF one.once THEN
@@ -259,13 +262,15 @@ BEGIN
         UNION ALL SELECT 3::smallint, queue, n FROM counted) AS changes
     )
     SELECT g.id, g.fence, g.tries, g.crashes, g.created, g.started, g.seq, g.flags, g.queue,
-      g.facts, (SELECT i.spec FROM treadle_id i WHERE i.id = g.id)
+      g.facts, (SELECT i.spec FROM treadle_id i WHERE i.id = g.id), NULL::float8, NULL::float8
     FROM granted g JOIN unnest(chosen) WITH ORDINALITY AS c (seq, ord) ON c.seq = g.seq
     WHERE (SELECT true FROM added) IS NOT FALSE ORDER BY c.ord;
   END IF;
   UPDATE treadle_session s SET request = number, until = greatest(s.until, now + lasting)
   WHERE s.nonce = mine;
-  PERFORM treadle_sweep(now, forget, greatest(200, 2 * cardinality(chosen)));
+  -- Twice what it grants, so that a steady stream of jobs never piles up. Who has nothing to do sweeps more.
+  SELECT * INTO kept_since, gone_since
+  FROM treadle_sweep(now, forget, greatest(20, 2 * cardinality(chosen)), kept_since, gone_since);
   IF number % 500 = 0 THEN
     PERFORM treadle_fold();
   END IF;
@@ -275,7 +280,8 @@ BEGIN
   -- Who has got all that was asked for need not know when the next lease may lapse.
   next_at := least(next_at, CASE WHEN free > 0 THEN treadle_next_lapse(now, since)
     ELSE now + lasting END);
-  RETURN QUERY SELECT * FROM treadle_answer(0, more, now, next_at, near, near_rank, near_seq, cost);
+  RETURN QUERY SELECT * FROM treadle_answer(0, more, now, next_at, near, near_rank, near_seq, cost,
+    kept_since, gone_since);
 END $$;
 
 -- Whether there is something that only a step can do that takes turns.
@@ -322,17 +328,23 @@ BEGIN
   END IF;
 END $$;
 
--- Removes what is past its time, no more than somebody who claims can be asked for.
-CREATE OR REPLACE FUNCTION treadle_sweep(now float8, forget float8, most int)
-RETURNS void LANGUAGE plpgsql AS $$
+-- Removes what is past its time, no more than somebody who claims can be asked for. ``kept`` and ``gone``
+-- say up to when no job and no tombstone is left, and up to when none was left before.
+CREATE OR REPLACE FUNCTION treadle_sweep(now float8, forget float8, most int,
+  INOUT kept float8, INOUT gone float8)
+LANGUAGE plpgsql AS $$
 BEGIN
-  IF EXISTS (SELECT FROM treadle_done WHERE keep_until IS NOT NULL AND keep_until <= now) THEN
-    PERFORM treadle_sweep_done(now, forget + now, most);
+  IF EXISTS (SELECT FROM treadle_done d WHERE d.keep_until IS NOT NULL AND d.facts IS NULL
+      AND d.keep_until >= kept AND d.keep_until <= now) THEN
+    SELECT s.until INTO kept FROM treadle_sweep_done(now, kept, now + forget, most) s;
+  ELSE
+    kept := now;
   END IF;
-  IF EXISTS (SELECT FROM treadle_id WHERE until IS NOT NULL AND until <= now) THEN
-    DELETE FROM treadle_id WHERE ctid = ANY (ARRAY(
-      SELECT ctid FROM treadle_id WHERE until IS NOT NULL AND until <= now ORDER BY until
-      LIMIT 2 * most FOR UPDATE SKIP LOCKED));
+  IF EXISTS (SELECT FROM treadle_id i WHERE i.until IS NOT NULL
+      AND i.until >= gone AND i.until <= now) THEN
+    gone := treadle_sweep_gone(now, gone, 2 * most);
+  ELSE
+    gone := now;
   END IF;
 END $$;
 

@@ -83,18 +83,27 @@ class _Push:
     async def _look_ahead(self) -> None:
         """Read at once what the jobs will need one by one."""
         tx = self.tx
+        others = [job.id for job in self.jobs if job.id not in self.free]
+        for job in self.jobs:
+            if job.after is not None:
+                others += [job_id for job_id in job.after.ids if job_id not in self.free]
+        await tx.load(others)
+        await tx.load_graves(others)
         keys = [job.unique.key for job in self.jobs if job.unique is not None]
         await tx.uniques.load(keys)
         holders = [holder for key in keys if (holder := await tx.uniques.get(key)) is not None]
         await tx.load(job_id for job_id, _ in holders)
-        await tx.limits.load(key_line(job.key) for job in self.jobs if job.key is not None)
+        lines = {job.key: key_line(job.key) for job in self.jobs if job.key is not None}
+        await tx.limits.load(lines.values())
+        await tx.parked.load([line for key, line in lines.items() if not await key_full(tx, key)])
 
     async def _again(self, job_id: str) -> Pushed:
         tx = self.tx
         row = await tx.row(job_id)
         if row is not None:
             return repeated(pushed_as(tx.facts(row)))
-        gone = await tx.look_one("gone", job_id, tx.now)
+        gone = await tx.grave(job_id)
+        assert gone is not None
         return repeated(Pushed(PushStatus(gone[0]), gone[1]))
 
     async def _new(self, seq: int, job: NewJob) -> Pushed:
@@ -157,7 +166,7 @@ class _Push:
         for other in dict.fromkeys(job.after.ids):
             ended = await dependency_of(tx, other)
             if ended is None:
-                await tx.run("insert_after", row.seq, other)
+                tx.dependants.wait(row.seq, other)
                 await tx.flag(other, Flag.AWAITED)
                 waits = True
             elif not ended:
@@ -188,7 +197,7 @@ async def _made(tx: Tx, seq: int, job: NewJob) -> Row:
 
 
 async def _must_park(tx: Tx, key: str) -> bool:
-    return await key_full(tx, key) or await tx.look_one("line", key_line(key)) is not None
+    return await key_full(tx, key) or await tx.parked.busy(key_line(key))
 
 
 async def move_due(tx: Tx, row: Row, spec: NewJob, due: float | None) -> None:

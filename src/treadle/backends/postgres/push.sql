@@ -33,4 +33,5 @@ WHERE t.key = ANY($1::text[]) AND t.key = u.key AND t.job = u.job AND t.until IS
 DELETE FROM treadle_unique WHERE key = ANY($1::text[]);
 
 -- name: insert_after
-INSERT INTO treadle_after (seq, job) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+INSERT INTO treadle_after (seq, job) SELECT * FROM unnest($1::bigint[], $2::text[])
+ON CONFLICT DO NOTHING;

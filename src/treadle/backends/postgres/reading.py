@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf
 from typing import Any, Protocol
 
+from treadle.backends.postgres.seen import EVERYTHING, Since
 from treadle.backends.postgres.statements import Statements
 from treadle.queuenames import ALL
 
@@ -27,7 +27,7 @@ class Reading:
         connection: what carries them out.
         sql: their texts.
         now: the moment.
-        since: what lapsed before this instant has been seen.
+        since: up to when there is nothing left to be seen.
     """
 
     __slots__ = ("_connection", "now", "since", "sql")
@@ -38,7 +38,7 @@ class Reading:
         sql: Statements,
         now: float = 0.0,
         *,
-        since: float = -inf,
+        since: Since = EVERYTHING,
     ) -> None:
         self._connection = connection
         self.sql = sql

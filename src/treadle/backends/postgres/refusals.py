@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import asyncpg
 
 from treadle.errors import (
@@ -33,13 +35,32 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         return code in _AGAIN or code.startswith("08")
-    return isinstance(error, LOST)
+    return isinstance(error, LOST) and _of_tls(error) is None
+
+
+def _of_tls(error: BaseException) -> str | None:
+    """What is wrong with an agreement on TLS, which no repeat mends."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return f"cannot be reached as the url says: {' '.join(str(error).split())}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"shows a certificate that is not trusted: {error.verify_message}. ?sslrootcert=… "
+            "names the file of the authority to trust; verify-full wants the name of the host in it"
+        )
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
+        return (
+            "does not speak TLS, and the url asks for it: ALTER SYSTEM SET ssl = on, or write "
+            "?sslmode=prefer and live with that it can be read on the way"
+        )
+    return None
 
 
 def meaning(error: BaseException, url: str) -> BaseException:
     """The error as the library says it."""
     if isinstance(error, asyncpg.PostgresError):
         return _refused(error, error.sqlstate or "", url)
+    if (of_tls := _of_tls(error)) is not None:
+        return BackendUnavailable(f"{url} {of_tls}", backend=url)
     if isinstance(error, LOST):
         said = str(error) or type(error).__name__
         return BackendUnavailable(

@@ -101,7 +101,11 @@ CREATE TABLE treadle_done (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE treadle_done ALTER COLUMN result SET STORAGE EXTERNAL;
 CREATE INDEX treadle_done_place ON treadle_done (state, queue, seq);
-CREATE INDEX treadle_done_keep ON treadle_done (keep_until) WHERE keep_until IS NOT NULL;
+-- Of those that have run out, most go many at once; those of which more is known one by one.
+CREATE INDEX treadle_done_keep ON treadle_done (keep_until)
+  WHERE keep_until IS NOT NULL AND facts IS NULL;
+CREATE INDEX treadle_done_outdated ON treadle_done (keep_until)
+  WHERE keep_until IS NOT NULL AND facts IS NOT NULL;
 CREATE INDEX treadle_done_flow ON treadle_done (flow, seq) WHERE flow IS NOT NULL;
 CREATE INDEX treadle_done_failed ON treadle_done (failed_task, seq) WHERE failed_task IS NOT NULL;
 CREATE INDEX treadle_done_oldest_failed ON treadle_done (finished, seq) WHERE failed_task IS NOT NULL;

@@ -1,9 +1,9 @@
-"""Up to when lapsed leases have been seen, and where the next claim may begin.
+"""Up to when everything has been seen or removed, and where the next claim may begin.
 
-The index of a queue keeps what was claimed, and that of the leases what was settled, until they are
-vacuumed, which somebody's long transaction may put off for hours. To begin at the head of an index
-takes longer the more of that is there, so most looks begin where the last one ended, and one now
-and then at the head.
+The index of a queue keeps what was claimed, that of the leases what was settled, and those of what
+runs out what was removed, until they are vacuumed, which somebody's long transaction may put off
+for hours. To begin at the head of an index takes longer the more of that is there, so most looks
+begin where the last one ended, and one now and then at the head.
 """
 
 from __future__ import annotations
@@ -14,17 +14,37 @@ import msgspec
 
 from treadle.clock import Clock
 
-__all__ = ["Near", "Nearby", "Seen"]
+__all__ = ["EVERYTHING", "Near", "Nearby", "Seen", "Since", "Swept"]
 
 _EVERY = 5.0
 """Seconds after which all leases are looked at again."""
 _SLACK = 2.0
 """Seconds by which a commit may be later than what it wrote says."""
+_RARELY = 60.0
+"""Seconds after which all that runs out is looked at again. Nobody sees it any more, so it may stay
+for so long that was committed late, or locked by somebody else."""
+_LOOKS = 1.0
+"""Seconds after which one who only looks has to remove some of what has run out again."""
 _SHORT = 0.1
 """Seconds after which a claim begins at the head again: for so long a job may be passed over by
 those behind it."""
 _CHEAP = 1000
 """Microseconds that a look from the head may take before the next ones are spared it."""
+
+
+class Since(msgspec.Struct, frozen=True, gc=False):
+    """The instants up to which nothing is left."""
+
+    # Leases that have lapsed.
+    lapsed: float = -inf
+    # Jobs that were kept long enough.
+    kept: float = -inf
+    # Tombstones.
+    gone: float = -inf
+
+
+EVERYTHING = Since()
+"""Nothing has been seen."""
 
 
 class Seen:
@@ -48,6 +68,40 @@ class Seen:
         if self.since() == -inf:
             self._all = self._clock.monotonic()
         self._until = now - _SLACK
+
+
+class Swept:
+    """The instants up to which what has run out has been removed.
+
+    Args:
+        clock: says when to look at all of it again.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._all = self._looked = -inf
+        self._until = -inf, -inf
+
+    def asks(self) -> bool:
+        """Whether who only looks is to remove some as well; from time to time, lest nobody does."""
+        now = self._clock.monotonic()
+        if now - self._looked < _LOOKS:
+            return False
+        self._looked = now
+        return True
+
+    def since(self) -> tuple[float, float]:
+        """For jobs and for tombstones; minus infinity when all are to be looked at."""
+        if self._clock.monotonic() - self._all > _RARELY:
+            return -inf, -inf
+        return self._until
+
+    def saw(self, kept: float, gone: float) -> None:
+        """Nothing is left up to these instants."""
+        was = self.since()
+        if was == (-inf, -inf):
+            self._all = self._clock.monotonic()
+        self._until = max(was[0], kept), max(was[1], gone)
 
 
 class Near(msgspec.Struct, frozen=True):

@@ -25,11 +25,11 @@ class Presence(msgspec.Struct, frozen=True):
     request: int
 
 
-async def open_session(tx: Tx, info: SessionInfo) -> Session:
+async def open_session(tx: Tx, info: SessionInfo, nonce: int | None) -> Session:
     """Make a foreman present."""
     await spare(tx)
     info = opened(info, tx.now)
-    nonce = tx.settings.new_nonce()
+    nonce = tx.settings.new_nonce() if nonce is None else nonce
     await tx.run("open_session", nonce, msgspec.msgpack.encode(info), info.until)
     return Session(nonce=nonce, info=info)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from treadle.backends.common.attempts import end_attempt, is_held, refusal
+from treadle.backends.common.fates import fate_of
 from treadle.backends.common.jobrow import Flag
 from treadle.backends.postgres.ends import finish, give_back, tell
 from treadle.backends.postgres.lines import wake_all
@@ -13,7 +14,7 @@ from treadle.backends.postgres.rows import Row
 from treadle.backends.postgres.tx import Tx
 from treadle.ports import Settlement
 from treadle.records import Settled
-from treadle.verdicts import Done
+from treadle.verdicts import Again, Done, Released
 
 __all__ = ["settle"]
 
@@ -33,7 +34,7 @@ async def _settle_one(tx: Tx, end: Settlement) -> Settled:
     token = end.token
     row = await tx.row(token.job_id)
     if row is None:
-        gone = await tx.look_one("gone", token.job_id, tx.now)
+        gone = await tx.grave(token.job_id)
         known = gone is not None and (gone[3], gone[4]) == (token.fence, token.nonce)
         return Settled.ALREADY if known else Settled.UNKNOWN
     if not is_held(row, token):
@@ -48,9 +49,12 @@ async def _settle_one(tx: Tx, end: Settlement) -> Settled:
 
 
 async def _end(tx: Tx, row: Row, end: Settlement) -> None:
-    facts = tx.facts(row)
+    facts, attempt = tx.facts(row), row.attempt
     final = end_attempt(row, facts, end, tx.now)
     if final is None:
         await give_back(tx, row, facts)
-    else:
-        await finish(tx, row, tx.spec(row), final.code, facts, result=final.result)
+        return
+    spec = tx.spec(row)
+    await finish(tx, row, spec, final.code, facts, result=final.result)
+    if isinstance(end.verdict, Again | Released):  # it was to be cancelled
+        tx.fates.append(fate_of(row, spec, facts, attempt=attempt))

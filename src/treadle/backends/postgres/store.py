@@ -11,20 +11,25 @@ import msgspec
 from treadle.backends.common.hub import Hub
 from treadle.backends.common.settings import Settings
 from treadle.backends.common.subscribers import Subscribers
+from treadle.backends.common.untold import Untold
 from treadle.backends.postgres.address import Address
 from treadle.backends.postgres.client import Client, Wire
 from treadle.backends.postgres.ears import Ears
 from treadle.backends.postgres.link import Link, Work
-from treadle.backends.postgres.migrate import install
+from treadle.backends.postgres.migrate import how_they_come, install, lacking
 from treadle.backends.postgres.notices import Notices, pack, unpack
+from treadle.backends.postgres.probe import durability_of, survey
 from treadle.backends.postgres.reading import Reading
-from treadle.backends.postgres.seen import Seen
+from treadle.backends.postgres.seen import Seen, Since, Swept
 from treadle.backends.postgres.statements import channel_of, load, lock_of
 from treadle.backends.postgres.tx import Tx
 from treadle.backends.postgres.wake import Notice
 from treadle.clock import Clock, SystemClock
+from treadle.durability import gives
+from treadle.errors import Unsupported
 from treadle.events import Event
 from treadle.ids import Ids
+from treadle.ports import Vacancy
 
 __all__ = ["Store"]
 
@@ -53,6 +58,7 @@ class Store:
         self.sql = load(namespace)
         self.hub = Hub()
         self.subscribers = Subscribers()
+        self.untold = Untold()
         self.link = Link(address, chance=ids.chance, equip=self._equip)
         # The server's clock, unless a test has its own.
         self._real = isinstance(clock, SystemClock)
@@ -61,7 +67,10 @@ class Store:
         self._channel = channel_of(namespace)
         self._origin = f"{os.getpid()}-{ids.nonce():016x}"
         self._installed = False
+        # What it gives, seen when it is opened.
+        self.durability: str | None = None
         self._seen = Seen(self._network)
+        self._swept = Swept(self._network)
         # Until when others want to be told of room and of events.
         self._room_wanted = self._events_wanted = 0.0
         # Jobs of which others want to hear every change, or the end alone, and until when.
@@ -74,14 +83,24 @@ class Store:
         return None if self._real else self.clock.now()
 
     @property
-    def since(self) -> float:
-        """What lapsed before this instant has been seen; from time to time nothing is taken so."""
-        return self._seen.since()
+    def since(self) -> Since:
+        """Up to when nothing is left to be seen; from time to time nothing is taken so."""
+        return Since(self._seen.since(), *self._swept.since())
 
     def saw(self, now: float) -> None:
         """All that had lapsed by now has been seen."""
         if self._real:
             self._seen.saw(now)
+
+    def asks_to_sweep(self) -> bool:
+        """Whether who only looks is to remove some of what has run out as well."""
+        # A test with a clock of its own wants all in order.
+        return not self._real or self._swept.asks()
+
+    def swept(self, kept: float, gone: float) -> None:
+        """No jobs and no tombstones are left that had run out by these instants."""
+        if self._real:
+            self._swept.saw(kept, gone)
 
     # ------------------------------------------------------------- steps
 
@@ -91,8 +110,32 @@ class Store:
             await self.link.do(Work(self._install))
             self._installed = True
 
+    async def survey(self) -> Vacancy | None:
+        """What is missing of the tables; makes and changes none."""
+
+        async def work(wire: Wire) -> Vacancy | None:
+            says = await lacking(wire, self.namespace)
+            if says is None:
+                return None
+            now = self.now or await wire.fetchval(self.sql["now"], None)
+            facts = await survey(Reading(wire, self.sql, float(now)))
+            return Vacancy(says=says, comes=how_they_come(self.address), facts=facts)
+
+        return await self.link.do(Work(work))
+
     async def _install(self, wire: Wire) -> None:
         await install(wire, self.namespace, self.address)
+        given = durability_of(await wire.fetchrow(self.sql["server"]))
+        wanted = self.address.durability
+        if wanted is not None and not gives(given, wanted):
+            raise Unsupported(
+                f"{self.address.url} gives durability={given}: ALTER ROLE … SET "
+                "synchronous_commit = on, and ALTER SYSTEM SET fsync = on; or write "
+                "?durability=normal and live with what may be lost",
+                backend=self.address.url,
+                feature=f"durability={wanted}",
+            )
+        self.durability = given
 
     async def write(
         self, run: Callable[[Tx], Awaitable[T]], *, durable: bool = True, again: bool = True
@@ -156,6 +199,8 @@ class Store:
 
     def _committed(self, tx: Tx) -> None:
         """Tell who waits what a transaction changed."""
+        self.swept(tx.since.kept, tx.since.gone)
+        self.untold.fates.extend(tx.fates)
         self.tell(self.notice_of(tx), tx.now)
 
     def notice_of(self, tx: Tx) -> Notice:

@@ -34,8 +34,8 @@ SELECT array_agg(nextval('treadle_seq')) FROM generate_series(1, $1::int);
 SELECT key, value, until FROM treadle_cell WHERE key >= 'queue:' AND key < 'queue;';
 
 -- name: gone
-SELECT pushed, of, state, fence, nonce, at FROM treadle_id
-WHERE id = $1 AND seq IS NULL AND until > $2;
+SELECT id, pushed, of, state, fence, nonce FROM treadle_id
+WHERE id = ANY($1::text[]) AND seq IS NULL AND until > $2;
 
 -- name: total
 SELECT coalesce(sum(n), 0)::bigint FROM treadle_count
@@ -60,11 +60,27 @@ SELECT key, value FROM treadle_meta;
 -- name: server
 SELECT current_setting('server_version') AS version,
   current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync,
-  pg_total_relation_size('treadle_job') + pg_total_relation_size('treadle_done')
+  current_setting('full_page_writes') AS full_page_writes,
+  current_setting('default_transaction_isolation') AS isolation,
+  current_setting('autovacuum') AS autovacuum, current_setting('track_counts') AS track_counts,
+  current_setting('synchronous_standby_names') AS standbys,
+  (SELECT count(*) FROM pg_stat_replication) AS replicas;
+
+-- name: sizes
+SELECT pg_total_relation_size('treadle_job') + pg_total_relation_size('treadle_done')
     + pg_total_relation_size('treadle_id') AS bytes,
   (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables
     WHERE relid IN ('treadle_job'::regclass, 'treadle_done'::regclass, 'treadle_id'::regclass))
-    AS dead_rows,
-  (SELECT max(age(backend_xmin)) FROM pg_stat_activity) AS oldest_snapshot,
-  (SELECT pid FROM pg_stat_activity WHERE backend_xmin IS NOT NULL
-    ORDER BY age(backend_xmin) DESC LIMIT 1) AS oldest_snapshot_pid;
+    AS dead_rows;
+
+-- What keeps vacuum from removing anything that was deleted since: the snapshot that is the oldest.
+-- name: oldest_snapshot
+SELECT pid, age(backend_xmin) AS age,
+  extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
+FROM pg_stat_activity
+WHERE backend_xmin IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()
+  AND backend_type <> 'autovacuum worker'
+ORDER BY age(backend_xmin) DESC LIMIT 1;
+
+-- name: outlived
+SELECT coalesce(sum(n), 0)::bigint FROM treadle_outlived($1);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from treadle.ports import Granted, Permit, Ticket, Wait
 from treadle.records import Ask, Spend
 
 __all__ = [
+    "Fresh",
     "acquire",
     "adjust",
     "cancel",
@@ -26,10 +27,35 @@ __all__ = [
 ]
 
 
+class Fresh:
+    """The ids of what one request makes, the same ones when it is sent again.
+
+    Args:
+        new_id: gives them.
+    """
+
+    def __init__(self, new_id: Callable[[], str]) -> None:
+        self.permit = new_id()
+        self.ticket = Ticket(id=new_id())
+        # Whether the answer to an earlier attempt was lost, which may have been carried out.
+        self.again = False
+
+
 async def acquire(
-    tx: Tx, asks: Sequence[Ask], who: str, ticket: Ticket | None, lease: float
+    tx: Tx,
+    asks: Sequence[Ask],
+    who: str,
+    ticket: Ticket | None,
+    lease: float,
+    *,
+    fresh: Fresh,
 ) -> Granted | Wait:
     """Take all asks or none, in the order of the lines."""
+    again, fresh.again = fresh.again, True
+    if again and await tx.one("permit", fresh.permit) is not None:
+        return Granted(permit=await _permit(tx, tuple(asks), who, fresh))
+    if again and ticket is None and await tx.one("ticket", fresh.ticket.id) is not None:
+        ticket = fresh.ticket
     await sweep_permits(tx)
     await sweep_tickets(tx)
     mine = None if ticket is None else await tx.one("ticket", ticket.id)
@@ -40,10 +66,11 @@ async def acquire(
     else:
         delay = await _slots_delay(tx, asks) or await _rates_delay(tx, asks)
     if delay > 0:
-        return await _queue_up(tx, lines, ticket, mine, delay)
+        return await _queue_up(tx, lines, ticket or fresh.ticket, mine, delay)
     if mine is not None:
         await _drop_ticket(tx, mine[0])
-    return Granted(permit=await _grant(tx, tuple(asks), who, lease))
+    await _grant(tx, tuple(asks), fresh.permit, lease)
+    return Granted(permit=await _permit(tx, tuple(asks), who, fresh))
 
 
 async def _ahead(tx: Tx, lines: Sequence[str], seq: int | None) -> int:
@@ -78,22 +105,20 @@ async def _rates_delay(tx: Tx, asks: Sequence[Ask]) -> float:
 async def _queue_up(
     tx: Tx,
     lines: Sequence[str],
-    ticket: Ticket | None,
+    ticket: Ticket,
     mine: tuple[int, float] | None,
     delay: float,
 ) -> Wait:
     until = kept_until(tx.now, delay)
-    if mine is not None and ticket is not None:
+    if mine is not None:
         await tx.run("renew_ticket", until, mine[0])
         return Wait(delay=delay, ticket=ticket)
-    ticket = ticket or Ticket(id=tx.settings.new_id())
     seq = (await tx.one("add_ticket", ticket.id, until))[0]
     await tx.run("line_up", lines, seq)
     return Wait(delay=delay, ticket=ticket)
 
 
-async def _grant(tx: Tx, asks: tuple[Ask, ...], who: str, lease: float) -> Permit:
-    permit = tx.settings.new_id()
+async def _grant(tx: Tx, asks: tuple[Ask, ...], permit: str, lease: float) -> None:
     for hold in holds_of(asks):
         line = hold_line(hold.key)
         await tx.limits.set_slots(line, hold.slots)
@@ -106,8 +131,11 @@ async def _grant(tx: Tx, asks: tuple[Ask, ...], who: str, lease: float) -> Permi
             await save_rate(tx, ask, state)
     encoded = msgspec.msgpack.encode(asks)
     await tx.run("add_permit", permit, tx.now, tx.now + lease, encoded)
+
+
+async def _permit(tx: Tx, asks: tuple[Ask, ...], who: str, fresh: Fresh) -> Permit:
     # Arrival numbers of jobs go up and never back, as a fence must.
-    return Permit(id=permit, asks=asks, who=who, fence=(await tx.numbers(1))[0])
+    return Permit(id=fresh.permit, asks=asks, who=who, fence=(await tx.numbers(1))[0])
 
 
 async def renew(tx: Tx, permit: Permit, lease: float) -> bool:

@@ -9,19 +9,22 @@ a row: so nobody waits in a circle.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import inf
 from typing import Any
 
 from treadle.backends.common.damage import facts_of, spec_of
 from treadle.backends.common.jobrow import FINAL_CODE, OPEN_CODE, Code, Facts, encode
 from treadle.backends.common.rules import Rules, Table, read_rules
 from treadle.backends.common.settings import Settings
+from treadle.backends.postgres.dependants import Dependants
 from treadle.backends.postgres.limits import Limits
+from treadle.backends.postgres.parked import Parked
 from treadle.backends.postgres.reading import Connection, Reading
 from treadle.backends.postgres.rows import Row
+from treadle.backends.postgres.seen import EVERYTHING, Since
 from treadle.backends.postgres.statements import Statements
 from treadle.backends.postgres.uniques import Uniques
 from treadle.backends.postgres.writing import Writing
+from treadle.fates import Fate
 from treadle.queuenames import covers
 from treadle.records import NewJob
 
@@ -34,8 +37,9 @@ class Tx(Reading):
     """A transaction that is being written.
 
     ``ready`` collects queues that got something to claim, ``changed`` the ids of jobs that
-    changed, ``ended`` of those that are final now or gone, ``stirred`` that a rule changed,
-    ``earliest`` when something will be due.
+    changed, ``ended`` of those that are final now or gone, ``fates`` what has to be said of jobs
+    that ended by themselves, ``stirred`` that a rule changed, ``earliest`` when something will be
+    due.
     """
 
     __slots__ = (
@@ -44,18 +48,22 @@ class Tx(Reading):
         "_counts",
         "_failed",
         "_failures",
+        "_graves",
         "_left",
         "_running",
         "_specs",
         "_table",
         "_writing",
         "changed",
+        "dependants",
         "earliest",
         "ended",
+        "fates",
         "grown",
         "limits",
         "moved",
         "must_sync",
+        "parked",
         "ready",
         "real",
         "settings",
@@ -71,7 +79,7 @@ class Tx(Reading):
         settings: Settings,
         now: float,
         *,
-        since: float = -inf,
+        since: Since = EVERYTHING,
         real: bool = False,
     ) -> None:
         super().__init__(connection, sql, now, since=since)
@@ -80,11 +88,14 @@ class Tx(Reading):
         self.real = real
         self.limits = Limits(self)
         self.uniques = Uniques(self)
+        self.dependants = Dependants(self)
+        self.parked = Parked(self)
         # Lines that are woken at the end of a batch; ``None`` where they are woken at once.
         self.to_wake: dict[str, None] | None = None
         self.ready: set[str] = set()
         self.changed: list[str] = []
         self.ended: list[str] = []
+        self.fates: list[Fate] = []
         self.stirred = False
         # It has to reach the disk before it is answered.
         self.must_sync = False
@@ -96,6 +107,8 @@ class Tx(Reading):
         self._by_id: dict[str, Row | None] = {}
         self._by_seq: dict[int, Row | None] = {}
         self._specs: dict[str, Any] = {}
+        # What is left of jobs that are gone.
+        self._graves: dict[str, Sequence[Any] | None] = {}
         self._writing = Writing(self)
         self._counts: dict[tuple[int, str], int] = {}
         self._failures: dict[str, int] = {}
@@ -157,6 +170,22 @@ class Tx(Reading):
             found.append(known)
         return found
 
+    async def load_graves(self, ids: Iterable[str]) -> None:
+        """Read what is left of jobs that are gone, many at once."""
+        gone = (job_id for job_id in dict.fromkeys(ids) if self._by_id.get(job_id) is None)
+        wanted = [job_id for job_id in gone if job_id not in self._graves]
+        if not wanted:
+            return
+        self._graves.update(dict.fromkeys(wanted))
+        for job_id, *grave in await self.look("gone", wanted, self.now):
+            self._graves[job_id] = grave
+
+    async def grave(self, job_id: str) -> Sequence[Any] | None:
+        """What is left of a job that is gone."""
+        if job_id not in self._graves:
+            await self.load_graves((job_id,))
+        return self._graves.get(job_id)
+
     async def row(self, job_id: str) -> Row | None:
         """The job of an id."""
         if job_id not in self._by_id:
@@ -192,6 +221,7 @@ class Tx(Reading):
         self._by_id[row.id] = self._by_seq[row.seq] = row
         self._specs[row.id] = spec
         self._writing.save(row)
+        self.parked.came(row)
         self.count(row.state, row.queue, 1)
         self._awaits(row)
 
@@ -199,6 +229,7 @@ class Tx(Reading):
         """Write a changed row; ``was`` is the state in which it was read."""
         row.version += 1
         self._writing.save(row)
+        self.parked.changed(row)
         (self.ended if row.state in FINAL_CODE else self.changed).append(row.id)
         self._awaits(row)
         if was != row.state:
@@ -214,6 +245,8 @@ class Tx(Reading):
     def remove(self, row: Row, was: int, grave: tuple[Any, ...]) -> None:
         """Remove a job, leaving a tombstone."""
         self._writing.remove(row, grave)
+        self._graves[row.id] = grave
+        self.parked.changed(row)
         self._by_id[row.id] = self._by_seq[row.seq] = None
         self.count(was, row.queue, -1)
         self.ended.append(row.id)
@@ -221,11 +254,13 @@ class Tx(Reading):
     def bury(self, job_id: str, grave: tuple[Any, ...]) -> None:
         """Leave a tombstone of something that was no job."""
         self._writing.bury(job_id, grave)
+        self._graves[job_id] = grave
         self._by_id[job_id] = None
 
     def forget(self, job_id: str) -> None:
         """An id that was a tombstone is free again."""
         self._by_id.pop(job_id, None)
+        self._graves.pop(job_id, None)
 
     async def flag(self, job_id: str, flag: int) -> None:
         """Mark a live job; no change that anybody would see."""
@@ -305,6 +340,7 @@ class Tx(Reading):
         if self.must_sync:
             await self.run("sync")
         await self._writing.flush()
+        await self.dependants.flush()
         await self.limits.flush()
         await self.uniques.flush()
         failures = {task: n for task, n in self._failures.items() if n}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import astuple
+
+from treadle.backends.common.horizon import past
 from treadle.backends.common.hub import Waiter
 from treadle.backends.common.jobrow import FINAL_CODE, OPEN_CODE
 from treadle.backends.common.waiting import Room
@@ -25,6 +28,8 @@ _DEAF = 0.5
 """The same where no notices arrive."""
 _SOON = 0.05
 """The first of the growing pauses of who waits for one job."""
+_PIECE, _GENTLY = 500, 0.02
+"""Jobs past their time that who has nothing else to do removes at once, and the pause after it."""
 _SUSPECTS_EVERY = 1.0
 """Seconds between two looks at suspects that a claim has passed over."""
 
@@ -45,12 +50,15 @@ class Waiting:
     async def _ahead(self) -> Horizon:
         """What comes next, with one question."""
         store = self._store
-        [seen] = await store.call("horizon", store.now, store.since)
+        [seen] = await store.call("horizon", store.now, *astuple(store.since))
         return Horizon(*seen)
 
     async def pass_time(self) -> Horizon:
         """Move time forward until nothing is due; what comes next."""
         ahead = await self._ahead()
+        if not ahead.swept(ahead.now) and self._store.asks_to_sweep():
+            # Nobody waits until all are removed; but where nobody claims, nobody else does it.
+            ahead = await self._store.write(advance, durable=False)
         # In steps, so that others have their turns between.
         while ahead.reached(ahead.now):
             ahead = await self._store.write(advance, durable=False)
@@ -78,11 +86,13 @@ class Waiting:
             while not waiter.ready:
                 # Before it looks, so that what comes after the look is heard.
                 hears = await store.link.local.ears.open()
-                seen = await self._peek(queues, matcher)
+                ahead, seen = await self._peek(queues, matcher)
                 left = end - self._clock.monotonic()
-                if seen.ready or left <= 0:
+                if seen.ready or left <= 0 or store.untold.fates:
                     return
                 pause = min(left, self._pause(seen.next_at, seen.now, hears))
+                if await self._sweep(ahead):
+                    pause = min(pause, _GENTLY)
                 if seen.suspects:
                     # Claims have passed them over. Only who holds nothing gets one, so to return
                     # at once would make the others ask without a pause.
@@ -93,15 +103,26 @@ class Waiting:
         finally:
             store.hub.remove(waiter)
 
-    async def _peek(self, queues: Sequence[str], matcher: Matcher) -> Seen:
+    async def _sweep(self, ahead: Horizon) -> bool:
+        """Remove some of what has run out, as nothing else is to be done; whether more is left."""
+        if not (past(ahead.keep, ahead.now) or past(ahead.gone, ahead.now)):
+            return False
+        store = self._store
+        since, forget = store.since, store.settings.request_ttl
+        values = store.now, forget, _PIECE, since.kept, since.gone
+        [swept] = await store.call("sweep_plain", *values)
+        store.swept(swept["kept"], swept["gone"])
+        return bool(swept["more"])
+
+    async def _peek(self, queues: Sequence[str], matcher: Matcher) -> tuple[Horizon, Seen]:
         ahead = await self._ahead()
-        if ahead.reached(ahead.now):
+        if ahead.reached(ahead.now) or past(ahead.outdated, ahead.now):
             ahead = await self._store.write(advance, durable=False)
 
         async def look(reading: Reading) -> Seen:
             return await peek(reading, ahead, queues, matcher)
 
-        return await self._store.read(look, at=ahead.now)
+        return ahead, await self._store.read(look, at=ahead.now)
 
     # ------------------------------------------------------------- room
 
@@ -121,7 +142,7 @@ class Waiting:
                 ahead = await self.pass_time()
                 held = await store.read(lambda reading: reading.total(room.queue, OPEN_CODE))
                 left = end - self._clock.monotonic()
-                if held < room.bound or left <= 0 or waiter.ready:
+                if held < room.bound or left <= 0 or waiter.ready or store.untold.fates:
                     return
                 pause = min(left, self._pause(ahead.next_change, ahead.now, hears))
                 waiter.seen = told
@@ -149,9 +170,9 @@ class Waiting:
                 # Those who change it tell other processes only of what these have asked for.
                 store.announce(Notice(wants_jobs=((query.ids[0], query.ended),)))
                 ahead = await self.pass_time()
-                seen = await store.call("watched", query.ids[0])
+                seen = await store.call("watched", query.ids[0], ahead.now)
                 left = end - self._clock.monotonic()
-                if left <= 0 or not seen or _answers(seen[0], query):
+                if left <= 0 or not seen or _answers(seen[0], query) or store.untold.fates:
                     break
                 pause = min(soon, self._pause(ahead.next_change, ahead.now, hears))
                 # It may be ending while the others are being asked.

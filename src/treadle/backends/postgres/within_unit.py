@@ -37,6 +37,7 @@ from treadle.records import Settled
 if TYPE_CHECKING:
     from treadle.backends.postgres.store import Store
     from treadle.backends.postgres.wake import Notice
+    from treadle.fates import Fate
 
 __all__ = ["atransaction", "transaction"]
 
@@ -59,6 +60,7 @@ class OpenUnit:
         self.connection = connection
         self.ends: list[Settlement] = []
         self.committed = False
+        self.fates: tuple[Fate, ...] = ()
         self.expired = False
         self._store = store
         self._limit = limit
@@ -98,6 +100,7 @@ class OpenUnit:
                     "transaction wrote was rolled back"
                 )
         await tx.finish()
+        self.fates = tuple(tx.fates)
         self._notice = self._store.notice_of(tx)
         await announce(self._store, lent, notice_of(self._store, tx), self._store._origin)
 
@@ -146,7 +149,9 @@ def transaction(store: Store, limit: float) -> Iterator[OpenUnit]:
     lent = LentPsycopg(connection)
     unit = OpenUnit(store, connection, limit)
     over = threading.Event()
-    watch = partial(_watch, store, unit, over, connection.fileno())
+    # Of its own, and taken before the connection can be closed: the number may be another's then.
+    line = socket.socket(fileno=os.dup(connection.fileno()))
+    watch = partial(_watch, store, unit, over, line)
     threading.Thread(target=watch, name="treadle-postgres-limit", daemon=True).start()
     try:
         with unit.in_time():
@@ -187,10 +192,9 @@ def _connected(store: Store) -> Any:
         raise BackendUnavailable(f"{address.url}: {error}", backend=address.url) from error
 
 
-def _watch(store: Store, unit: OpenUnit, over: threading.Event, descriptor: int) -> None:
+def _watch(store: Store, unit: OpenUnit, over: threading.Event, line: socket.socket) -> None:
     """End the connection of a transaction that takes too long. Runs in a thread of its own."""
-    # Of its own, so that it is never that of another connection.
-    with socket.socket(fileno=os.dup(descriptor)) as line:
+    with line:
         if store.clock.wait(over, unit._limit):
             return
         unit.expired = True
