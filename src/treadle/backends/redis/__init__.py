@@ -3,18 +3,24 @@
 Every step is one script (``lua/``), so it happens whole or not at all. Order of the layers, lowest
 first: ``scripts``, ``wire`` … ``link`` (how they are run), ``layout``, ``encode`` and ``decode``
 (what they are given and what they answer), ``store``, the steps that take more than one script
-(``finding``, ``altering``, ``holding``, ``sharing``, ``waiting``), ``backend``.
+(``finding``, ``altering``, ``holding``, ``sharing``, ``waiting``), ``backend``, ``sharded``.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from treadle.backends.common.namespace import check_namespace
+from treadle.backends.common.untold import Untold
 from treadle.backends.redis.address import parse
 from treadle.backends.redis.backend import RedisBackend
 from treadle.backends.redis.link import Link
 from treadle.backends.redis.store import Store
 from treadle.clock import Clock, SystemClock
 from treadle.ids import Ids, SystemIds
+
+if TYPE_CHECKING:
+    from treadle.backends.redis.sharded import ShardedBackend
 
 __all__ = ["RedisBackend", "connect"]
 
@@ -27,7 +33,7 @@ def connect(
     namespace: str = "treadle",
     max_failed: int | None = None,
     request_ttl: float = 600.0,
-) -> RedisBackend:
+) -> RedisBackend | ShardedBackend:
     """A backend over the server that the URL names; nothing is touched before ``open``.
 
     Args:
@@ -42,11 +48,26 @@ def connect(
     clock = clock or SystemClock()
     ids = ids or SystemIds(clock)
     address = parse(url, max_failed=max_failed)
-    store = Store(
-        Link(address, chance=ids.chance),
-        clock,
-        namespace=namespace,
-        max_failed=address.max_failed,
-        request_ttl=request_ttl,
-    )
-    return RedisBackend(address.url, store, ids)
+    untold = Untold()
+    stores = [
+        Store(
+            Link(address, chance=ids.chance),
+            clock,
+            namespace=namespace,
+            max_failed=-(-address.max_failed // address.shards),
+            request_ttl=request_ttl,
+            shard=shard,
+            shards=address.shards,
+            untold=untold,
+        )
+        for shard in range(address.shards)
+    ]
+    if len(stores) == 1:
+        return RedisBackend(address.url, stores[0], ids)
+    from treadle.backends.redis.sharded import ShardedBackend
+
+    home = RedisBackend(address.url, stores[0], ids, whole=False)
+    others = [
+        RedisBackend(address.url, store, ids, home.publish, whole=False) for store in stores[1:]
+    ]
+    return ShardedBackend(address.url, [home, *others], stores, ids)

@@ -24,12 +24,14 @@ _HOST = re.compile(
 )
 _PORT, _SENTINEL_PORT = 6379, 26379
 _MAX_FAILED = 10_000
+_MOST_SHARDS = 64
 _DURABILITY = ("memory", "everysec", "fsync", "replica")
 _KNOWN = (
     "durability",
     "replicas",
     "patience",
     "max_failed",
+    "shards",
     "tls_ca",
     "tls_cert",
     "tls_key",
@@ -83,6 +85,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 10.0
     # Failed jobs that are kept.
     max_failed: int = _MAX_FAILED
+    # Slots of a cluster, and so nodes, that the jobs of a namespace are spread over.
+    shards: int = 1
 
     def __repr__(self) -> str:
         return f"Address({self.url!r})"
@@ -107,6 +111,7 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
     primary, db = _path(url, kind, mask(text))
     most = url.integer("max_failed", max_failed, least=0)
     replicas = url.integer("replicas", None, least=1)
+    shards = url.integer("shards", None, least=1) or 1
     address = Address(
         url=mask(text),
         nodes=tuple(_node(host, port, mask(text)) for host in hosts),
@@ -126,6 +131,7 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
         replicas=replicas or 1,
         patience=url.patience(),
         max_failed=_MAX_FAILED if most is None else most,
+        shards=shards,
     )
     url.refuse({}, known=_KNOWN)
     _check(address, replicas)
@@ -168,6 +174,10 @@ def _path(url: Url, kind: str, shown: str) -> tuple[str, int]:
 
 
 def _check(address: Address, replicas: int | None) -> None:
+    if address.shards > _MOST_SHARDS:
+        raise impossible(
+            "shards", address.shards, f"1 to {_MOST_SHARDS}: each costs every process connections"
+        )
     if replicas is not None and address.durability != "replica":
         raise impossible("replicas", replicas, "it together with durability=replica")
     if not address.tls and (address.tls_ca or address.tls_cert or address.tls_key):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from treadle.backends.common.sessions import closed
+from treadle.backends.common.untold import Untold
 from treadle.backends.common.waiting import Room
 from treadle.backends.redis import altering, encode, finding, holding, sharing, waiting
 from treadle.backends.redis.decode import claimed, pushed
 from treadle.backends.redis.losses import Losses
 from treadle.backends.redis.names import short
-from treadle.backends.redis.probe import check, facts
+from treadle.backends.redis.probe import check, facts, level
 from treadle.backends.redis.server import look
 from treadle.backends.redis.store import Store
 from treadle.backends.redis.subscribe import Broadcast
 from treadle.backends.redis.wake import Hub
 from treadle.clock import SystemClock
-from treadle.errors import SchemaMismatch
+from treadle.errors import BackendError, SchemaMismatch
 from treadle.events import Event
+from treadle.fates import Fate
 from treadle.ids import Ids
 from treadle.ports import (
     SESSION_CELL,
@@ -37,21 +39,24 @@ from treadle.ports import (
     Query,
     Settlement,
     Ticket,
+    Vacancy,
     Wait,
     Write,
 )
 from treadle.queuenames import check_queue
 from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, Settled
 
-__all__ = ["RedisBackend"]
+__all__ = ["SETTLED", "TOGETHER", "RedisBackend"]
 
-FORMAT = 1
-"""Of what is stored."""
+FORMAT, _OF_SHARDS = 1, 2
+"""Of what is stored; and in a namespace of several shards, which older versions take for one."""
 
-_TOGETHER = 500
+TOGETHER = 500
 """Jobs that one script takes in or ends: others have their turn after a few milliseconds."""
 
-_SETTLED = {
+Tell = Callable[[Sequence[Event]], Awaitable[None]]
+
+SETTLED = {
     "o": Settled.OK,
     "a": Settled.ALREADY,
     "l": Settled.LOST,
@@ -68,12 +73,20 @@ class RedisBackend:
         url: as it is shown.
         store: runs scripts.
         ids: where ids and nonces come from.
+        tell: publishes that data were lost, where that is not for this shard to do.
+        whole: it is the only shard; with others, their composition says what became of jobs.
     """
 
     features = frozenset(Feature) - {Feature.TRANSACTIONS}
 
-    def __init__(self, url: str, store: Store, ids: Ids) -> None:
+    def __init__(
+        self, url: str, store: Store, ids: Ids, tell: Tell | None = None, *, whole: bool = True
+    ) -> None:
         self.url = url
+        # Never filled for one of several.
+        self._untold = store.untold if whole else Untold()
+        # Seen when it is opened.
+        self.durability: str | None = None
         self._store = store
         self._ids = ids
         self._hub = Hub(store.link, store.prefix)
@@ -81,7 +94,7 @@ class RedisBackend:
         self._losses = Losses(
             store.link,
             store.prefix,
-            self.publish,
+            tell or self.publish,
             clock=store.clock,
             network=SystemClock(),
             ids=ids,
@@ -99,18 +112,58 @@ class RedisBackend:
         link = self._store.link
         server = await look(link)
         check(server, link.address)
+        self.durability = level(server, link.address)
         link.confirmation.by_itself = server.level == "fsync"
         await self._check_format()
 
     async def _check_format(self) -> None:
-        said = await self._store.run("format", FORMAT)
-        oldest = int(said.split()[1])
-        if oldest > FORMAT:
+        mine = self._store.shards
+        written = FORMAT if mine == 1 else _OF_SHARDS
+        said, shards = await self._store.run("format", f"{written} {written}", mine)
+        oldest = self._number(said, 1, "format", f"'{written} {written}'")
+        number = self._number(shards, 0, "shards", f"'{mine}'")
+        if oldest > _OF_SHARDS:
             raise SchemaMismatch(
                 f"{self.url} was written by a newer version of treadle: its format needs one that "
-                f"reads {oldest}, and this one reads up to {FORMAT}; update this program",
+                f"reads {oldest}, and this one reads up to {_OF_SHARDS}; update this program",
                 backend=self.url,
             )
+        if number != mine:
+            raise SchemaMismatch(
+                f"{self.url}: its namespace was made with shards={number}, and jobs are found by "
+                f"that number; write ?shards={number} instead of {mine}, or take another namespace",
+                backend=self.url,
+            )
+
+    def _number(self, said: bytes, place: int, name: str, example: str) -> int:
+        """One of the numbers in a key that is written once.
+
+        Raises:
+            BackendError: it was written over.
+        """
+        words = said.split()
+        if len(words) > place and words[place].isdigit():
+            return int(words[place])
+        shown = said[:40].decode(errors="replace")
+        raise BackendError(
+            f"{self.url} is damaged: its key {self._store.prefix}{name} is {shown!r}, which no "
+            f"treadle has written. Restore a copy of the data, or take another namespace; if "
+            f"nothing but this key is harmed, SET it to {example}",
+            backend=self.url,
+        )
+
+    async def survey(self) -> Vacancy | None:
+        """Whether nothing was ever written here; writes nothing."""
+        link = self._store.link
+        server = await look(link)
+        if await link.command("EXISTS", f"{self._store.prefix}format"):
+            return None
+        check(server, link.address)
+        return Vacancy(
+            says=f"there are no keys that begin with {self._store.prefix}",
+            comes="an app makes them when it first uses the store; there is nothing to install",
+            facts={"backend": "redis", **facts(server, link.address)},
+        )
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; who waits in it looks again, and ends."""
@@ -140,13 +193,15 @@ class RedisBackend:
 
     # ------------------------------------------------------------- jobs
 
-    async def open_session(self, info: SessionInfo) -> Session:
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
         """Make a foreman present."""
-        return await holding.open_session(self._store, self._ids, info)
+        number = self._ids.nonce() if nonce is None else nonce
+        return await holding.open_session(self._store, number, info)
 
-    async def close_session(self, session: Session) -> None:
+    async def close_session(self, session: Session) -> Sequence[Fate]:
         """End presence and give back every lease."""
         await holding.close_session(self._store, session)
+        return self._untold.beside(())
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs."""
@@ -155,7 +210,8 @@ class RedisBackend:
         for queue in {job.queue for job in jobs}:
             check_queue(queue)
         answers = await self._store.run("push", len(jobs), *encode.jobs(jobs))
-        return [pushed(answer) for answer in answers]
+        said = [pushed(answer) for answer in answers]
+        return self._untold.beside(said) if self._untold.fates else said
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs."""
@@ -181,18 +237,25 @@ class RedisBackend:
         if emptied is not None:
             waiting.emptied(self._store, self._hub, ask, notices, emptied)
         if damaged:
-            await self.settle(damaged)
-        return found
+            await self._settle([end for end, _ in damaged])
+            self._store.untold.fates.extend(fate for _, fate in damaged)
+        return self._untold.beside(found) if self._untold.fates else found
+
+    def knows_empty(self, queues: Sequence[str], exclude: Sequence[str]) -> bool:
+        """Whether a claim in the running loop has just left nothing, and nothing was told since."""
+        return waiting.still_empty(self._store, self._hub, queues, exclude) is not None
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
-    ) -> None:
+    ) -> Sequence[Fate]:
         """Return when there may be something to claim."""
         await waiting.wait(self._store, self._hub, queues, timeout, exclude)
+        return self._untold.beside(())
 
-    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Return when a queue may be below a bound."""
         await waiting.wait_for_room(self._store, self._hub, Room(queue, bound), timeout)
+        return self._untold.beside(())
 
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
@@ -201,29 +264,37 @@ class RedisBackend:
         renewed = await holding.extend(self._store, session, held, lease)
         # Behind what is urgent.
         await self._losses.look()
-        return renewed
+        # A renewal ends nothing, and comes from a thread where nobody is to be told anything.
+        return renewed if lease > 0 else self._untold.beside(renewed)
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
+        answers = await self._settle(ends)
+        return self._untold.beside(answers) if self._untold.fates else answers
+
+    async def _settle(self, ends: Sequence[Settlement]) -> list[Settled]:
         answers: list[Settled] = []
         for end in ends:
             for job in end.follow_ups:
                 check_queue(job.queue)
-        for at in range(0, len(ends), _TOGETHER):
-            some = ends[at : at + _TOGETHER]
+        for at in range(0, len(ends), TOGETHER):
+            some = ends[at : at + TOGETHER]
             said = await self._store.run("settle", *encode.settlements(some))
-            answers += [_SETTLED[letter] for letter in said.decode()]
+            answers += [SETTLED[letter] for letter in said.decode()]
         return answers
 
     async def find(self, query: Query) -> Page:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
         if query.wait > 0 and len(query.ids) == 1:
-            return await waiting.watch(self._store, self._hub, query)
-        return await finding.find(self._store, query)
+            page = await waiting.watch(self._store, self._hub, query)
+        else:
+            page = await finding.find(self._store, query)
+        return self._untold.beside(page) if self._untold.fates else page
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""
-        return await altering.alter(self._store, self._ids, query, change)
+        altered = await altering.alter(self._store, self._ids, query, change)
+        return self._untold.beside(altered)
 
     # ------------------------------------------------------------- shared state
 

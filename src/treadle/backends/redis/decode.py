@@ -22,6 +22,7 @@ from treadle.backends.redis.layout import (
 )
 from treadle.backends.redis.names import long, short
 from treadle.errors import NotDecodable
+from treadle.fates import Fate
 from treadle.faults import Fault, capture
 from treadle.ports import Claimed, Gone, Settlement
 from treadle.records import (
@@ -38,7 +39,7 @@ from treadle.records import (
 )
 from treadle.verdicts import Failed
 
-__all__ = ["bare", "claimed", "gone", "pushed", "record"]
+__all__ = ["bare", "claimed", "fate", "gone", "pushed", "record"]
 
 _decode_spec = msgspec.msgpack.Decoder(NewJob).decode
 _decode_note = msgspec.msgpack.Decoder(Note).decode
@@ -149,7 +150,9 @@ def _read(job_id: str, stored: bytes, at: int, payload: bytes) -> NewJob:
     )
 
 
-def claimed(answer: Sequence[Any], nonce: int) -> tuple[Claimed, list[Settlement], bytes | None]:
+def claimed(
+    answer: Sequence[Any], nonce: int
+) -> tuple[Claimed, list[tuple[Settlement, Fate]], bytes | None]:
     """The answer to a claim, the ends of those of its jobs that cannot be read, and what is coming.
 
     The last is how long nothing happens by itself, when nothing is left to claim.
@@ -158,13 +161,13 @@ def claimed(answer: Sequence[Any], nonce: int) -> tuple[Claimed, list[Settlement
     # Payloads that are kept apart, and notes, by the number of the lease, from 1.
     beside = {said[i]: (said[i + 1], said[i + 2]) for i in range(0, len(said), 3)}
     leases: list[Lease] = []
-    damaged: list[Settlement] = []
+    damaged: list[tuple[Settlement, Fate]] = []
     for number, (job_id, stored) in enumerate(zip(ids, records, strict=True), 1):
         own = OWN.unpack_from(stored, _OWN_AT)
         token = Token(long(job_id), own[1], nonce)
         lease = _lease(token, stored, own, beside.get(number, _NOTHING))
         if lease is None:
-            damaged.append(Settlement(token=token, verdict=_UNDECODABLE))
+            damaged.append(_damaged(token, stored, own))
         else:
             leases.append(lease)
     answer_ = Claimed(
@@ -174,6 +177,35 @@ def claimed(answer: Sequence[Any], nonce: int) -> tuple[Claimed, list[Settlement
         next_due=float(next_due) if next_due else None,
     )
     return answer_, damaged, emptied[0] if emptied else None
+
+
+def fate(said: Sequence[Any]) -> Fate:
+    """What became of a job by itself, as ``lua/endings.lua`` says it."""
+    state: int
+    job_id, task, queue, state, cause, attempt, crashes, waited = said
+    return Fate(
+        id=long(job_id),
+        task=task.decode(errors="replace"),
+        queue=queue.decode(errors="replace"),
+        state=STATES[state],
+        cause=Cause(cause.decode()) if cause else None,
+        attempt=attempt or None,
+        crashes=crashes,
+        reason=f"after:{long(waited)}" if waited else "",
+    )
+
+
+def _damaged(token: Token, stored: bytes, own: tuple[Any, ...]) -> tuple[Settlement, Fate]:
+    spec = _unreadable(token.job_id, stored, _HOLDER_AT + own[14] + own[15] + own[16], 0)
+    fate = Fate(
+        id=token.job_id,
+        task=spec.task,
+        queue=spec.queue,
+        state=JobState.FAILED,
+        cause=Cause.UNDECODABLE,
+        crashes=own[4],
+    )
+    return Settlement(token=token, verdict=_UNDECODABLE), fate
 
 
 def _lease(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -55,13 +55,14 @@ _FAILURES = {OnFailure.FAIL: 0, OnFailure.CANCEL: 1, OnFailure.RUN: 2}
 _ALGORITHMS = {Algorithm.GCRA: 0, Algorithm.FIXED: 1, Algorithm.SLIDING: 2}
 
 _SPECIAL = b"\x80"
+_FAR = 0x8000
 _KEEP = Keep()
 _FIELDS = NewJob.__struct_fields__
 _FIRST = _FIELDS.index("queue") + 1
 # What follows the queue in a job that asks for nothing.
 _USUAL = _astuple(NewJob(id="", task="", payload=b""))[_FIRST:]
 # What a plain job may say: the store has its priority, the rest is for people and foremen.
-_FREE = frozenset({"priority", "timeout", "retries", "tags", "meta", "retry"})
+_FREE = frozenset({"priority", "timeout", "retries", "tags", "meta", "retry", "parent", "depth"})
 _ASKING = tuple((at, usual) for at, usual in enumerate(_USUAL, _FIRST) if _FIELDS[at] not in _FREE)
 
 
@@ -87,8 +88,12 @@ def when(instant: In | At | None) -> str:
 # ------------------------------------------------------------ new jobs
 
 
-def jobs(specs: Iterable[NewJob]) -> list[Arg]:
-    """New jobs, as ``lua/arrivals.lua`` wants them."""
+def jobs(specs: Iterable[NewJob], away: Container[str] = ()) -> list[Arg]:
+    """New jobs, as ``lua/arrivals.lua`` wants them.
+
+    Args:
+        away: ids of those jobs of other shards that they wait for.
+    """
     args: list[Arg] = []
     for spec in specs:
         values = _astuple(spec)
@@ -100,7 +105,7 @@ def jobs(specs: Iterable[NewJob]) -> list[Arg]:
             body = _body(values, packed(spec.task) + packed(spec.payload), last)
             args += (short(spec.id), _head(spec), body)
         else:
-            args += _special(spec, values, last)
+            args += _special(spec, values, last, away)
     return args
 
 
@@ -123,7 +128,9 @@ def _head(spec: NewJob) -> bytes:
     return b"%c%c%b" % (spec.priority & 0xFF, len(queue), queue)
 
 
-def _special(spec: NewJob, values: tuple[Any, ...], last: int) -> tuple[Arg, ...]:
+def _special(
+    spec: NewJob, values: tuple[Any, ...], last: int, away: Container[str]
+) -> tuple[Arg, ...]:
     payload = packed(spec.payload)
     apart = len(spec.payload) > INLINE
     extra = _extra(spec)
@@ -139,14 +146,18 @@ def _special(spec: NewJob, values: tuple[Any, ...], last: int) -> tuple[Arg, ...
         "" if spec.bound is None else spec.bound,
         packed(extra) if extra else b"",
         payload if apart else b"",
-        b"" if spec.after is None else _ids(spec.after.ids),
+        b"" if spec.after is None else _ids(spec.after.ids, away),
     )
 
 
-def _ids(many: Iterable[str]) -> bytes:
+def _ids(many: Iterable[str], away: Container[str]) -> bytes:
     """Ids in one argument, each behind its length in two bytes."""
-    stored = [short(one) for one in many]
-    return b"".join([len(one).to_bytes(2, "little") + one for one in stored])
+    parts: list[bytes] = []
+    for one in many:
+        stored = short(one)
+        length = len(stored) | (_FAR if one in away else 0)
+        parts += (length.to_bytes(2, "little"), stored)
+    return b"".join(parts)
 
 
 def _flags(spec: NewJob) -> int:
@@ -212,8 +223,8 @@ def asks(many: Iterable[Ask]) -> list[list[Any]]:
 # ------------------------------------------------------------ ends of attempts
 
 
-def settlements(ends: Sequence[Settlement]) -> list[Arg]:
-    """Ends of attempts, as ``lua/settle.lua`` wants them."""
+def settlements(ends: Sequence[Settlement], away: Container[str] = ()) -> list[Arg]:
+    """Ends of attempts, as ``lua/settle.lua`` wants them; ``away`` as above."""
     args: list[Arg] = [len(ends)]
     for end in ends:
         args += (short(end.token.job_id), token(end.token))
@@ -222,16 +233,16 @@ def settlements(ends: Sequence[Settlement]) -> list[Arg]:
         if plain and type(verdict) is Done and verdict.skipped is None:
             args += ("d", _result(verdict.result))
         else:
-            args += _verdict(end)
+            args += _verdict(end, away)
     return args
 
 
-def _verdict(end: Settlement) -> list[Arg]:
+def _verdict(end: Settlement, away: Container[str]) -> list[Arg]:
     note = b"" if end.note is None else packed(end.note)
     match end.verdict:
         case Done() as done:
             skipped = "" if done.skipped is None else f"={done.skipped}"
-            follow_ups = jobs(end.follow_ups)
+            follow_ups = jobs(end.follow_ups, away)
             return ["D", _result(done.result), skipped, note, len(end.follow_ups), *follow_ups]
         case Again() as again:
             counts = "1" if again.counts else ""

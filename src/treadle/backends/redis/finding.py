@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,9 @@ __all__ = ["Found", "find", "select"]
 _CHUNK = 200
 """Jobs that are fetched together where not all of them are meant."""
 
+PAGE = 200
+"""Queues or tasks that are counted in one step of the server."""
+
 _FAILED_ONLY = (JobState.FAILED,)
 
 
@@ -32,9 +35,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     examined: int
 
 
-async def find(store: Store, query: Query) -> Page:
-    """A page of jobs."""
-    found = await select(store, query, query.limit)
+async def find(store: Store, query: Query, most: int = EXAMINE_MAX) -> Page:
+    """A page of jobs, of at most so many that are looked at."""
+    found = await select(store, query, query.limit, most)
     counts: dict[str, dict[JobState, int]] = {}
     failures: dict[str, int] = {}
     if query.counts:
@@ -49,20 +52,24 @@ async def find(store: Store, query: Query) -> Page:
     )
 
 
-async def select(store: Store, query: Query, limit: int) -> Found:
-    """The jobs that a query finds, at most so many, of at most ``EXAMINE_MAX``."""
+async def select(store: Store, query: Query, limit: int, most: int = EXAMINE_MAX) -> Found:
+    """The jobs that a query finds, at most ``limit``, of at most ``most``."""
     cursor = "" if query.cursor is None else str(place_of(query))
+    if limit <= 0:
+        # It asks for the numbers alone; to look for a job would go through all queues.
+        await pass_time(store)
+        return Found(records=(), cursor=cursor or None, examined=0)
     where = await _where(store, query)
     wanted = chosen(_rest(query))
     found: list[JobRecord] = []
     examined = 0
     while where is not None:
         # One more than is looked at says whether there are more.
-        left = min(limit - len(found), EXAMINE_MAX - examined) if wanted is None else _CHUNK
-        number = max(0, min(left, EXAMINE_MAX - examined)) + 1
+        left = min(limit - len(found), most - examined) if wanted is None else _CHUNK
+        number = max(0, min(left, most - examined)) + 1
         jobs = await _fetch(store, query, where, cursor, number)
         for one in jobs:
-            if len(found) >= limit or examined >= EXAMINE_MAX:
+            if len(found) >= limit or examined >= most:
                 return Found(records=tuple(found), cursor=cursor or None, examined=examined)
             examined += 1
             cursor = str(one.seq)
@@ -103,7 +110,7 @@ async def _where(store: Store, query: Query) -> Sequence[Any] | None:
         if not is_glob(query.task):
             return ("t", query.task)
         await pass_time(store)
-        _, failures = await _counts(store, query)
+        failures = failures_of((await _failed(store)).items(), query)
         return ("t", *failures) if failures else None
     states = query.states or tuple(JobState)
     letters = "".join(LETTERS[state] for state in dict.fromkeys(states))
@@ -113,17 +120,34 @@ async def _where(store: Store, query: Query) -> Sequence[Any] | None:
 async def _counts(
     store: Store, query: Query
 ) -> tuple[dict[str, dict[JobState, int]], dict[str, int]]:
-    queues, tasks = await store.run("counts", query.queue if query.queue is not None else ALL)
     counts: dict[str, dict[JobState, int]] = {}
-    for name, *numbers in queues:
+    async for name, *numbers in _pages(store, "counts", query.queue or ALL, start=b"", end=b""):
         states: dict[JobState, int] = {}
         for state, number in zip(_COUNTED, numbers, strict=True):
             if number:
                 states[state] = states.get(state, 0) + number
         if states:
             counts[name.decode(errors="replace")] = states
-    failed = ((name.decode(errors="replace"), number) for name, number in tasks)
-    return counts, failures_of(failed, query)
+    return counts, failures_of((await _failed(store)).items(), query)
+
+
+async def _failed(store: Store) -> dict[str, int]:
+    """How many failed jobs of each task are kept."""
+    rows = _pages(store, "failures", start=b"0", end=b"0")
+    return {name.decode(errors="replace"): number async for name, number in rows}
+
+
+async def _pages(
+    store: Store, script: str, *words: Any, start: bytes, end: bytes
+) -> AsyncIterator[Sequence[Any]]:
+    """The rows of a script that looks at some at a time, so that others are served in between."""
+    cursor = start
+    while True:
+        cursor, *rows = await store.run(script, *words, PAGE, cursor)
+        for row in rows:
+            yield row
+        if cursor == end:
+            return
 
 
 _COUNTED = (

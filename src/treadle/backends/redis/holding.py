@@ -8,7 +8,6 @@ from treadle.backends.common.sessions import PRESENCE, opened
 from treadle.backends.redis.encode import Arg, nonce, packed, token
 from treadle.backends.redis.names import short
 from treadle.backends.redis.store import Store
-from treadle.ids import Ids
 from treadle.ports import Held
 from treadle.records import Renewal, Session, SessionInfo
 
@@ -21,9 +20,8 @@ _NAME_MAX = 255
 _RENEWALS = {"h": Renewal.HELD, "l": Renewal.LOST, "c": Renewal.CANCEL}
 
 
-async def open_session(store: Store, ids: Ids, info: SessionInfo) -> Session:
-    """Make a foreman present."""
-    number = ids.nonce()
+async def open_session(store: Store, number: int, info: SessionInfo) -> Session:
+    """Make a foreman present by this nonce."""
     name = info.name.encode()[:_NAME_MAX].decode(errors="ignore")
     at = float(await store.run("open_session", f"{number:x}", name, packed(info), repr(PRESENCE)))
     return Session(nonce=number, info=opened(info, at))

@@ -159,6 +159,8 @@ class Link:
         """Whether a cluster named another node, which is asked from now on."""
         if not isinstance(answer, Refused) or client.node is None:
             return False
+        if self.address.kind != "cluster":
+            return False
         node = moved_to(answer, client.node)
         if node is not None:
             client.moved(node)
@@ -166,15 +168,19 @@ class Link:
 
     def _worth_repeating(self, answer: Refused | Lost, client: Client) -> bool:
         if isinstance(answer, Refused):
-            return answer.code in AGAIN or answer.code in ELSEWHERE or answer.code == "MOVED"
+            moved = answer.code == "MOVED" and self.address.kind == "cluster"
+            return answer.code in AGAIN or answer.code in ELSEWHERE or moved
         # An address at which nobody has ever answered is more likely to be wrong than away.
         return client.known
 
     def _error(self, answer: Refused | Lost) -> Exception:
         if isinstance(answer, Refused):
             return error_of(answer, self.address)
+        hint = ""
+        if "CERTIFICATE_VERIFY_FAILED" in str(answer):
+            hint = ". ?tls_ca=… names the file of the authority to trust"
         return BackendUnavailable(
-            f"{self.address.url} does not answer: {answer}", backend=self.address.url
+            f"{self.address.url} does not answer: {answer}{hint}", backend=self.address.url
         )
 
     async def aclose(self) -> None:

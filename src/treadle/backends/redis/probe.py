@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from treadle.backends.redis.address import Address
-from treadle.backends.redis.server import LEVELS, Server
+from treadle.backends.redis.server import Server
+from treadle.durability import gives
 from treadle.errors import Unsupported
 
-__all__ = ["check", "facts", "may_lose"]
+__all__ = ["check", "facts", "level", "may_lose"]
 
 _OLDEST = (6, 2)
 _CHANGE = {
@@ -61,7 +62,7 @@ def _check_durability(server: Server, address: Address) -> None:
             "does not let its settings be read: allow the account +config|get, so that "
             "appendfsync can be checked",
         )
-    if LEVELS.index(server.level) < LEVELS.index(wanted):
+    if not gives(server.level, wanted):
         raise _unsupported(
             address,
             f"durability={wanted}",
@@ -72,11 +73,10 @@ def _check_durability(server: Server, address: Address) -> None:
 
 def facts(server: Server, address: Address) -> dict[str, Any]:
     """For ``treadle doctor``."""
-    level = address.durability if address.durability in {"replica", "fsync"} else server.level
     return {
         "server": f"{server.kind} {_dotted(server.version)}",
         "now": server.now,
-        "durability": level,
+        "durability": level(server, address),
         "may_lose": may_lose(server, address),
         "advice": _advice(server),
         "bytes": server.used,
@@ -87,6 +87,13 @@ def facts(server: Server, address: Address) -> dict[str, Any]:
             for level, name, says, action in _findings(server)
         ],
     }
+
+
+def level(server: Server, address: Address) -> str:
+    """What holds for what was accepted: by what the URL has confirmed, or the server by itself."""
+    if address.durability is not None and gives(address.durability, server.level):
+        return address.durability
+    return server.level
 
 
 def may_lose(server: Server, address: Address | None = None) -> str:

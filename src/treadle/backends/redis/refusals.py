@@ -36,12 +36,27 @@ def moved_to(refused: Refused, here: Node) -> Node | None:
     return Node(host or here.host, int(port))
 
 
+def _of_cluster(address: Address) -> str:
+    """How the URL of a cluster begins, whose node an address names."""
+    scheme = address.url.partition(":")[0].partition("+")[0]
+    hosts = ",".join(f"{node.host}:{node.port}" for node in address.nodes)
+    return f"{scheme}+cluster://{hosts}"
+
+
 def error_of(refused: Refused, address: Address) -> Exception:
     """The error for who asked."""
     url, says = address.url, str(refused)
     code = "NOPERM" if _INSIDE in says else refused.code
+    if code == "MOVED" and address.kind != "cluster":
+        return BackendError(
+            f"{url} is a node of a cluster, and not the one that has these keys ({says}). Write "
+            f"{_of_cluster(address)}, which finds it",
+            backend=url,
+        )
     if code in AGAIN or code in ELSEWHERE or code == "MOVED":
-        return BackendUnavailable(f"{url} cannot answer now: {says}", backend=url)
+        alone = code == "CLUSTERDOWN" and address.kind != "cluster"
+        hint = f". It is a node of a cluster: {_of_cluster(address)} finds the others" * alone
+        return BackendUnavailable(f"{url} cannot answer now: {says}{hint}", backend=url)
     match code:
         case "OOM":
             return BackendFull(
@@ -64,6 +79,18 @@ def error_of(refused: Refused, address: Address) -> Exception:
             )
         case "WRONGTYPE":
             return SchemaMismatch(f"{url} has keys of another program: {says}", backend=url)
+        case "ERR" if "DB index" in says:
+            return BackendError(
+                f"{url} has no such database: {says}. It is the number at the end of the URL, from "
+                "0 to one less than the 'databases' of the server",
+                backend=url,
+            )
+        case "ERR" if "unknown command" in says:
+            return BackendError(
+                f"{url} does not know a command: {says}. It has to be a Redis from 6.2 on or a "
+                "Valkey, and for redis+sentinel:// a sentinel",
+                backend=url,
+            )
         case _:
             # Neither the store's word nor the network's, but a mistake in a script.
             return RuntimeError(f"{url} refused a script: {says}")

@@ -11,10 +11,8 @@ import msgspec
 from treadle.backends.redis.link import Link
 from treadle.errors import BackendError
 
-__all__ = ["LEVELS", "Server", "look"]
+__all__ = ["Server", "look"]
 
-LEVELS = ("memory", "everysec", "fsync")
-"""What a server may give by itself, the least first."""
 _FULL = 0.9
 
 

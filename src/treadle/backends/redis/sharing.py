@@ -66,8 +66,10 @@ async def read(store: Store, keys: Sequence[str]) -> dict[str, Cell]:
     return found
 
 
-async def write(store: Store, ids: Ids, writes: Sequence[Write]) -> bool:
-    """All writes, or none."""
+async def write(
+    store: Store, ids: Ids, writes: Sequence[Write], name: str = "write", *more: Arg
+) -> bool:
+    """All writes, or none, by a script of that name, which takes more arguments behind them."""
     args: list[Arg] = [ids.new(), len(writes)]
     for one in writes:
         said = written_rule(one)
@@ -78,4 +80,4 @@ async def write(store: Store, ids: Ids, writes: Sequence[Write]) -> bool:
             "" if one.ttl is None else repr(one.ttl),
             rule(said) if one.key.startswith(QUEUE_CELL) else b"",
         )
-    return bool(await store.run("write", *args) == b"1")
+    return bool(await store.run(name, *args, *more) == b"1")

@@ -14,7 +14,7 @@ from treadle.ports import Claim, Page, Query
 from treadle.queuenames import Matcher
 from treadle.records import JobRecord
 
-__all__ = ["emptied", "wait", "wait_for_room", "watch"]
+__all__ = ["emptied", "still_empty", "wait", "wait_for_room", "watch"]
 
 _LONGEST = 5.0
 """Seconds after which a waiter looks by itself: what was told may have been lost."""
@@ -33,7 +33,7 @@ def emptied(store: Store, hub: Hub, ask: Claim, notices: int, coming: bytes) -> 
     hub.emptied = Emptied(notices, frozenset(ask.queues), frozenset(ask.exclude), until)
 
 
-def _still_empty(
+def still_empty(
     store: Store, hub: Hub, queues: Sequence[str], exclude: Sequence[str]
 ) -> float | None:
     """For how long nothing need be looked for, when a claim has just seen it."""
@@ -55,14 +55,14 @@ async def wait(
     hub.add(sleeper)
     try:
         await hub.listen()
-        empty = _still_empty(store, hub, queues, exclude)
+        empty = still_empty(store, hub, queues, exclude)
         if empty is not None:
             await sleeper.sleep(clock, min(timeout, empty))
         # Who was told of a job in one of his queues claims it at once.
         while sleeper.news is None:
             ready, suspects, due = await store.run("peek", *names)
             left = end - clock.monotonic()
-            if ready or suspects == 2 or left <= 0:
+            if ready or suspects == 2 or left <= 0 or store.untold.fates:
                 return
             pause = min(left, _LONGEST, _seconds(due))
             if suspects:
@@ -87,7 +87,7 @@ async def wait_for_room(store: Store, hub: Hub, room: Room, timeout: float) -> N
             told = sleeper.told
             free, due = await store.run("room", room.queue, room.bound)
             left = end - clock.monotonic()
-            if free or left <= 0:
+            if free or left <= 0 or store.untold.fates:
                 return
             sleeper.seen = told
             # Who was woken and finds no room goes to the end of the line.
@@ -116,7 +116,7 @@ async def watch(store: Store, hub: Hub, query: Query) -> Page:
             if reached and said:
                 found = record(said[0])
             left = end - clock.monotonic()
-            if reached or left <= 0:
+            if reached or left <= 0 or store.untold.fates:
                 break
             await sleeper.sleep(clock, min(left, _LONGEST, _seconds(said[0])))
             if sleeper.news is not None:

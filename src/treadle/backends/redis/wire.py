@@ -24,6 +24,15 @@ __all__ = ["Connection", "Connector", "Lost", "Refused"]
 _pack = cast("Callable[[tuple[Any, ...]], bytes]", cast("Any", hiredis).pack_command)
 _DOUBT = 0.05
 """Seconds between the last two looks at a connection that seems dead."""
+_HANDSHAKE = 0.8
+"""Share of the patience that an agreement on TLS may take."""
+_NO_VERSION = "WRONG_VERSION_NUMBER"
+"""What the first words of a server without TLS look like."""
+_NO_TLS = (
+    "accepts connections and does not speak TLS: write redis:// or valkey://, or give the port "
+    "for TLS"
+)
+_MAYBE_TLS = "at the first word; if it wants TLS there, write rediss:// or valkeys://"
 _PROGRESS = 1024
 """Bytes that show that a long answer is still on its way."""
 
@@ -68,14 +77,26 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
         try:
             async with asyncio.timeout(self.patience):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self.clock, self.patience), host, port, ssl=self.tls
+                    lambda: Connection(self.clock, self.patience),
+                    host,
+                    port,
+                    ssl=self.tls,
+                    # Before the time is over, so that the two can be told apart.
+                    ssl_handshake_timeout=self.patience * _HANDSHAKE if self.tls else None,
                 )
         except TimeoutError:
             raise Lost(f"{host}:{port} did not accept a connection in time") from None
+        except (ConnectionAbortedError, ssl.SSLError) as error:
+            plain = isinstance(error, ConnectionAbortedError) or error.reason == _NO_VERSION
+            if self.tls is None or not plain:
+                raise
+            raise Lost(f"{host}:{port} {_NO_TLS}") from None
         try:
             await self._enter(connection)
-        except BaseException:
+        except BaseException as error:
             connection.abort()
+            if isinstance(error, Lost) and self.tls is None and not connection.answered:
+                raise Lost(f"{error}, {_MAYBE_TLS}") from None
             raise
         connection.heard = heard
         return connection
@@ -115,6 +136,8 @@ class Connection(asyncio.Protocol):
         # It seemed dead at the last look, which may have been because this loop stood still.
         self._doubted = False
         self.heard: Callable[[Any], None] | None = None
+        # Whether anything ever came that was an answer.
+        self.answered = False
         # Why it ended.
         self.lost: Lost | None = None
 
@@ -182,6 +205,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, answer: Any) -> None:
         self._partial = 0
+        self.answered = True
         self._heard_at = self._clock.monotonic()
         if self.heard is not None:
             self.heard(answer)

@@ -77,4 +77,4 @@ local before = call('HGET', P .. 'g:' .. PERMIT, 'fence')
 if before then return { 1, before } end
 local answer = acquire()
 done()
-return answer
+return with_fates(answer)

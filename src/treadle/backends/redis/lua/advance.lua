@@ -65,6 +65,7 @@ do
     if J and J.state < RUNNING then
       leave(J)
       finish(J, FAILED, 'expired')
+      fated(J, 'expired')
     else
       call('ZREM', P .. 'expiring', stamp)
     end

@@ -93,4 +93,4 @@ for i = 7, #ARGV, 2 do
 end
 if SEQ then call('SET', P .. 'seq', whole(SEQ)) end
 done()
-return answer_once(ARGV[4], concat(answers))
+return with_fates(answer_once(ARGV[4], concat(answers)))

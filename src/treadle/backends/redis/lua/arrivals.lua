@@ -2,7 +2,7 @@
 -- head being the byte of its priority, the length of its queue, and its queue; any other one as
 -- id, "\128", body, queue, priority, flags, due, expires, bound, extra, payload, after: bound is ""
 -- or a number, extra as in record.lua, payload "" unless it is to be kept apart, and after has the
--- jobs that it waits for.
+-- jobs that it waits for, those of other shards with 32768 more in their length.
 --@ include advance
 local FIRST, SPECIAL, CREATED_NOW = '\2\0\0', 128, pack('<d', NOW)
 local SEQ, FRESH, WRITES_NEW, ADDED = nil, {}, {}, {}
@@ -122,7 +122,7 @@ local function create(new)
   count_above(J.queue, 'o:', 1)
   local line = J.keyed and join_members(J)
   if #new.after > 0 then
-    J.after = new.after
+    J.after = new.near
     in_parts(new.after, function(...) call('SADD', P .. 'w:' .. J.id, ...) end)
     shift(J, WAITING)
     ADDED[#ADDED + 1] = J
@@ -193,16 +193,18 @@ local function take_plain(id, head, body)
   entries[at + 1], entries[at + 2] = format('%d', seq - prio * PRIORITY), id
 end
 
--- The ids in one argument, each behind its length.
+-- The ids in one argument, each behind its length, and those of them that are of this shard.
 local function ids_in(bytes)
-  local ids, at = {}, 1
+  local ids, near, at = {}, {}, 1
   while at < #bytes do
     local low, high = string.byte(bytes, at, at + 1)
-    local length = low + 256 * high
-    ids[#ids + 1] = sub(bytes, at + 2, at + 1 + length)
+    local length = low + 256 * (high % 128)
+    local id = sub(bytes, at + 2, at + 1 + length)
+    ids[#ids + 1] = id
+    if high < 128 then near[#near + 1] = id end
     at = at + 2 + length
   end
-  return ids
+  return ids, near
 end
 
 local function take_special(id, at, answers, follow_up)
@@ -212,8 +214,9 @@ local function take_special(id, at, answers, follow_up)
     id = id, body = ARGV[at + 2], queue = ARGV[at + 3], prio = tonumber(ARGV[at + 4]),
     flags = tonumber(ARGV[at + 5]), due = instant(ARGV[at + 6]), expires = instant(ARGV[at + 7]),
     bound = bound ~= '' and tonumber(bound), extra = extra, payload = ARGV[at + 10],
-    x = extra ~= '' and cmsgpack.unpack(extra) or {}, after = ids_in(ARGV[at + 11]),
+    x = extra ~= '' and cmsgpack.unpack(extra) or {},
   }
+  new.after, new.near = ids_in(ARGV[at + 11])
   local status, of = may_come(new, follow_up)
   answer(answers, status, of)
   if status == CREATED or status == REPLACED then

@@ -194,7 +194,9 @@ local function claim()
   local emptied = HEARS and not (more or waits or alone) and #IDS < LIMIT
   -- Who asked will wait next, and need not look again.
   if emptied then call('SET', P .. 'idle', 1) end
-  return { hints[1], hints[2], hints[3], IDS, RECORDS, MORE, emptied and next_event() or nil }
+  return with_fates({
+    hints[1], hints[2], hints[3], IDS, RECORDS, MORE, emptied and next_event() or nil,
+  })
 end
 
 -- What the last claim was answered. Its jobs are still held, or else their tokens will be refused.

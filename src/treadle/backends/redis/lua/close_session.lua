@@ -18,4 +18,4 @@ for i = 1, #leased, 2 do
 end
 fail_dependants(50)
 done()
-return #leased == 2 * PAGE and { from, tostring(passed) } or {}
+return with_fates(#leased == 2 * PAGE and { from, tostring(passed) } or {})

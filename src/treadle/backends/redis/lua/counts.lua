@@ -1,20 +1,23 @@
--- ARGV: 4 a queue, with its subqueues; "*" for all. Gives [[queue, numbers by state …], …] and
--- [[task, failed], …].
+-- ARGV: 4 a queue, with its subqueues; "*" for all, 5 how many to look at, 6 the name after which to
+-- go on; "" from the beginning. Gives [the name to go on after, or "" at the end,
+-- [queue, numbers by state …], …].
 --@ include queues
-local names
-if ARGV[4] == '*' then
-  names = call('ZRANGE', P .. 'queues', 0, -1)
-else
-  names = call('ZRANGEBYLEX', P .. 'queues', '[' .. ARGV[4] .. '.', '(' .. ARGV[4] .. '/')
-  names[#names + 1] = ARGV[4]
-end
-local queues, tasks = {}, {}
-for i, name in ipairs(names) do
+local QUEUE, MOST, AFTER = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local answer = { '' }
+
+local function count(name)
   local numbers = { name }
   for k, letter in ipairs(ALL_STATES) do numbers[k + 1] = call('ZCARD', index(letter, name)) end
-  queues[i] = numbers
+  answer[#answer + 1] = numbers
 end
-for i, task in ipairs(call('SMEMBERS', P .. 'ftasks')) do
-  tasks[i] = { task, call('ZCARD', P .. 'ft:' .. task) }
+
+local from, to = '-', '+'
+if QUEUE ~= '*' then
+  from, to = '[' .. QUEUE .. '.', '(' .. QUEUE .. '/'
+  if AFTER == '' then count(QUEUE) end
 end
-return { queues, tasks }
+if AFTER ~= '' then from = '(' .. AFTER end
+local names = call('ZRANGEBYLEX', P .. 'queues', from, to, 'LIMIT', 0, MOST)
+for _, name in ipairs(names) do count(name) end
+if #names == MOST then answer[1] = names[MOST] end
+return answer

@@ -8,7 +8,12 @@ local MAX_FAILED, REQUEST_TTL = tonumber(ARGV[2]), tonumber(ARGV[3])
 local CREATED, EXISTS, DUPLICATE, REPLACED, RESCHEDULED, FULL = 0, 1, 2, 3, 4, 5
 local TOMB, NO_STATE = '<BBI4c8d', 255
 local KEPT = { [SUCCEEDED] = 3600, [FAILED] = 604800, [CANCELLED] = 86400 }
+-- Before the byte of a shard and an id there, in place of the id of a job that waits for another.
+local AWAY = '\0\0'
 local remove, finish
+-- What became of jobs by themselves: id, task, queue, state, cause or "", number of the attempt that
+-- ended with it or 0, crashes, the job that it waited for or "".
+local FATES = {}
 
 local function bury(id, pushed, of, state, fence, nonce)
   local tomb = pack(TOMB, pushed, state or NO_STATE, fence or 0, nonce or NO_NONCE, NOW) .. (of or '')
@@ -68,29 +73,48 @@ local function free(J)
   end
 end
 
+-- Tell a job how one ended that it waits for.
+local function dependency_ended(J, id, state)
+  if call('SISMEMBER', P .. 'w:' .. J.id, id) == 0 then return end
+  if state ~= SUCCEEDED and extra_of(J).N ~= 2 then
+    -- The first of them that failed is why, however many do before it is told.
+    if not fact(J, 'failed') then
+      set_fact(J, 'failed', id)
+      call('RPUSH', P .. 'cascade', J.id)
+    end
+    return
+  end
+  call('SREM', P .. 'w:' .. J.id, id)
+  if call('EXISTS', P .. 'w:' .. J.id) == 1 then
+    J.version = J.version + 1
+    touch(J)
+    changed(J.id, false)
+  else
+    arrive(J)
+  end
+end
+
+-- Post to a job of another shard how one ended that it waits for, see posting.lua and
+-- sharded/letters.py.
+local function post_end(who, id, state)
+  local name, text_ = 'e' .. call('INCR', P .. 'outseq'), 'e' .. sub(who, 1, 1) .. string.char(state)
+  for _, one in ipairs({ sub(who, 2), id }) do
+    text_ = text_ .. string.char(#one % 256, math.floor(#one / 256)) .. one
+  end
+  call('HSET', P .. 'outbox', name, pack('<d', NOW) .. text_)
+  call('ZADD', P .. 'out', ticks(NOW), name)
+end
+
 -- Tell those that wait for a job how it ended.
 local function ended(J, state)
   if not J.awaited then return end
   J.awaited = false
   for _, id in ipairs(call('ZRANGE', P .. 'd:' .. J.id, 0, -1)) do
-    local other = load(id)
-    if other and call('SISMEMBER', P .. 'w:' .. id, J.id) == 1 then
-      if state ~= SUCCEEDED and extra_of(other).N ~= 2 then
-        -- The first of them that failed is why, however many do before it is told.
-        if not fact(other, 'failed') then
-          set_fact(other, 'failed', J.id)
-          call('RPUSH', P .. 'cascade', id)
-        end
-      else
-        call('SREM', P .. 'w:' .. id, J.id)
-        if call('EXISTS', P .. 'w:' .. id) == 1 then
-          other.version = other.version + 1
-          touch(other)
-          changed(id, false)
-        else
-          arrive(other)
-        end
-      end
+    if sub(id, 1, 2) == AWAY then
+      post_end(sub(id, 3), J.id, state)
+    else
+      local other = load(id)
+      if other then dependency_ended(other, J.id, state) end
     end
   end
   call('DEL', P .. 'd:' .. J.id)
@@ -159,10 +183,24 @@ local function withdraw(J)
   ended(J, CANCELLED)
 end
 
+-- Have told that a job has ended by itself, or has crashed.
+local function fated(J, cause, attempt, waited)
+  FATES[#FATES + 1] = {
+    J.id, task_of(J), J.queue, J.state, cause or '', attempt or 0, J.crashes, waited or '',
+  }
+end
+
 -- End a waiting job, one of whose dependencies did not succeed.
 local function fail_dependant(J)
+  local waited, cause = fact(J, 'failed'), nil
   leave(J)
-  if extra_of(J).N == 1 then finish(J, CANCELLED) else finish(J, FAILED, 'dependency') end
+  if extra_of(J).N == 1 then
+    finish(J, CANCELLED)
+  else
+    cause = 'dependency'
+    finish(J, FAILED, cause)
+  end
+  fated(J, cause, nil, waited)
 end
 
 -- Pass failures on to at most so many of those that waited; whether there are more.
@@ -187,4 +225,10 @@ local function done()
   flush()
   forget_queues()
   tell()
+end
+
+-- The answer of a script, with what became of jobs by themselves.
+local function with_fates(answer)
+  if #FATES == 0 then return answer end
+  return { 'fates', answer, FATES }
 end

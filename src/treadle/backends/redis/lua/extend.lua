@@ -50,4 +50,4 @@ end
 in_parts(RENEWED, function(...) call('ZADD', P .. 'leased', ...) end)
 if LEASE <= 0 then fail_dependants(50) end
 done()
-return concat(ANSWERS)
+return with_fates(concat(ANSWERS))

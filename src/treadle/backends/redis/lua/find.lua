@@ -141,10 +141,10 @@ end
 
 local behind = advance()
 done()
-if behind then return 1 end
+if behind then return with_fates(1) end
 local answer = {}
 for _, id in ipairs((KIND == 'i' or KIND == 'u') and named() or merged()) do
   local J = load(id)
   if J then answer[#answer + 1] = shown(J) end
 end
-return answer
+return with_fates(answer)

@@ -26,4 +26,4 @@ elseif not reached then
   call('ZADD', P .. 'watched', NOW + WATCH, ID)
 end
 done()
-return answer
+return with_fates(answer)

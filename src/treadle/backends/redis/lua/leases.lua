@@ -34,21 +34,24 @@ end
 
 -- End a lease without a verdict.
 local function lose(J, closed)
-  local started = J.reported
+  local started, number, cause = J.reported, J.tries + J.crashes + 1, 'crashed'
   if started then
     remember(J, 'crashed', '')
     J.crashes = J.crashes + 1
   end
   end_lease(J)
   if J.once then
-    finish(J, FAILED, 'crashed')
+    finish(J, FAILED, cause)
   elseif J.cancel then
+    cause = nil
     finish(J, CANCELLED)
   elseif started and J.crashes >= (extra_of(J).m or 3) then
-    finish(J, FAILED, 'crashed')
+    finish(J, FAILED, cause)
   else
     if started or not closed then J.suspect = true end
     to_queue(J)
     watch_expiry(J)
+    if not started then return end
   end
+  fated(J, cause, number)
 end

@@ -11,4 +11,4 @@ if first_suspect() then suspects = call('EXISTS', P .. 'fresh') + 1 end
 done()
 local seconds = next_event()
 if not ready then call('SET', P .. 'idle', 1) end
-return { ready and 1 or 0, suspects, seconds }
+return with_fates({ ready and 1 or 0, suspects, seconds })

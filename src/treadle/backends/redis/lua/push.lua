@@ -4,4 +4,4 @@
 local answers = arrivals(5, tonumber(ARGV[4]), false)
 fail_dependants(ADVANCE)
 done()
-return answers
+return with_fates(answers)

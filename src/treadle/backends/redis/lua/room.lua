@@ -6,4 +6,4 @@ advance()
 local free_ = open_jobs(ARGV[4]) < tonumber(ARGV[5])
 if not free_ then call('SET', P .. 'roomy', 1, 'PX', 60000) end
 done()
-return { free_ and 1 or 0, next_event() }
+return with_fates({ free_ and 1 or 0, next_event() })

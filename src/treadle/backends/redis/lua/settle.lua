@@ -93,6 +93,7 @@ end
 
 local function again(J)
   local delay, cause = tonumber(ARGV[AT + 3]), ARGV[AT + 5]
+  local number = J.tries + J.crashes + 1
   clear(J)
   remember(J, cause, ARGV[AT + 6])
   if cause == 'crashed' then
@@ -103,6 +104,7 @@ local function again(J)
   end_lease(J)
   if J.cancel then
     finish(J, CANCELLED)
+    fated(J, nil, number)
   elseif delay > 0 then
     to_schedule(J, NOW + delay)
   else
@@ -128,7 +130,10 @@ local function release(J)
     J.releases = J.releases + 1
     if J.aside == NONE then J.aside = NOW end
   end
-  if J.cancel then return finish(J, CANCELLED) end
+  if J.cancel then
+    finish(J, CANCELLED)
+    return fated(J, nil, J.tries + J.crashes + 1)
+  end
   if delay > 0 then to_schedule(J, NOW + delay) else to_queue(J) end
   watch_expiry(J)
 end
@@ -212,4 +217,4 @@ end_groups()
 fail_dependants(ADVANCE * number)
 sweep(2 * number)
 done()
-return concat(ANSWERS)
+return with_fates(concat(ANSWERS))

@@ -3,4 +3,4 @@
 --@ include advance
 local more = advance()
 done()
-return more and 1 or 0
+return with_fates(more and 1 or 0)

@@ -1,0 +1,3 @@
+-- As push.lua, with letters, see posting.lua.
+--@ include posting
+--@ include push

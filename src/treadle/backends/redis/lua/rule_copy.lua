@@ -1,0 +1,3 @@
+-- As write.lua, of one rule, see stamped.lua.
+--@ include stamped
+--@ include write

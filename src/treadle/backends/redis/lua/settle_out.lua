@@ -1,0 +1,3 @@
+-- As settle.lua, with letters, see posting.lua.
+--@ include posting
+--@ include settle

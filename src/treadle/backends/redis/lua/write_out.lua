@@ -1,0 +1,3 @@
+-- As write.lua, with letters, see posting.lua.
+--@ include posting
+--@ include write
