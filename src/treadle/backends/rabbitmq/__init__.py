@@ -25,7 +25,7 @@ from treadle.clock import Clock, SystemClock
 from treadle.errors import InvalidOption
 from treadle.guards import unknown_option
 from treadle.ids import Ids, SystemIds
-from treadle.ports import Backend, Feature
+from treadle.ports import Backend, Feature, placing
 
 __all__ = ["CompanionBackend", "RabbitBackend", "connect"]
 
@@ -81,6 +81,13 @@ def _opened(url: str, **options: Any) -> Backend:
         raise InvalidOption(
             f"companion={store.url!r} has no records of jobs: it has to be Redis, PostgreSQL, "
             "SQLite or memory",
+            option="companion",
+            value=store.url,
+        )
+    if placing(store) is not None:
+        raise InvalidOption(
+            f"companion={store.url!r} is in several shards, whose jobs no message can name in "
+            "turn: leave shards away",
             option="companion",
             value=store.url,
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,8 +13,10 @@ from treadle.backends.rabbitmq.client import Client
 from treadle.backends.rabbitmq.layout import CRASHES_MAX
 from treadle.backends.rabbitmq.threaded import Threaded
 from treadle.clock import Clock
+from treadle.durability import Durability
 from treadle.errors import BackendError, InvalidOption, Unsupported
 from treadle.events import Event
+from treadle.fates import Fate
 from treadle.ids import Ids
 from treadle.logs import get_logger
 from treadle.ports import (
@@ -32,6 +33,7 @@ from treadle.ports import (
     Query,
     Settlement,
     Ticket,
+    Vacancy,
     Wait,
     Write,
 )
@@ -42,6 +44,7 @@ __all__ = ["RabbitBackend"]
 
 _log = get_logger("treadle.rabbitmq")
 _PRESENCE = 60.0
+T = TypeVar("T")
 _COUNTS = Query(counts=True)
 
 
@@ -58,11 +61,20 @@ class RabbitBackend(Threaded[Client]):
     """
 
     features = frozenset(
-        {Feature.PRIORITY, Feature.DELAY, Feature.PUSHES_WAKE, Feature.CROSS_PROCESS}
+        {
+            Feature.PRIORITY,
+            Feature.DELAY,
+            Feature.PUSHES_WAKE,
+            Feature.CROSS_PROCESS,
+            Feature.ORDER,
+            Feature.TOGETHER,
+        }
     )
 
     def __init__(self, address: Address, namespace: str, *, clock: Clock, ids: Ids) -> None:
         self.url = address.url
+        # Confirmed means written to the disks of a majority.
+        self.durability = Durability.FULL
         self._address = address
         self._namespace = namespace
         self._clock = clock
@@ -76,14 +88,20 @@ class RabbitBackend(Threaded[Client]):
 
     async def aclose(self) -> None:
         """The running loop is done; with the last one the connections are closed."""
-        self._client.broadcast.close(asyncio.get_running_loop())
+        if (own := self._own.known()) is not None:
+            own.client.broadcast.close(asyncio.get_running_loop())
         await super().aclose()
 
     def close(self) -> None:
         """Close the connections, and end the thread."""
-        if self._pid == os.getpid():
-            self._client.broadcast.close(None)
+        if (own := self._own.known()) is not None:
+            own.client.broadcast.close(None)
         super().close()
+
+    async def survey(self) -> Vacancy | None:
+        """Whether the server has no queues of the namespace; makes none."""
+        self._join()
+        return await self._on_thread(self._client.survey())
 
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``."""
@@ -91,11 +109,12 @@ class RabbitBackend(Threaded[Client]):
 
     # ------------------------------------------------------------- jobs
 
-    async def open_session(self, info: SessionInfo) -> Session:
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
         """Make a foreman present, in this process only: a broker has no place to show it."""
         now = self._clock.now()
         stamped = msgspec.structs.replace(info, opened=now, until=now + _PRESENCE)
-        session = Session(nonce=self._ids.nonce(), info=stamped)
+        number = self._ids.nonce() if nonce is None else nonce
+        session = Session(nonce=number, info=stamped)
 
         async def add() -> None:
             self._client.desks.add(session)
@@ -103,15 +122,20 @@ class RabbitBackend(Threaded[Client]):
         await self._on_thread(add())
         return session
 
-    async def close_session(self, session: Session) -> None:
+    async def close_session(self, session: Session) -> Sequence[Fate]:
         """Give back every lease: as crashed if it was started, else unblamed."""
         await self._on_thread(self._client.close_session(session))
+        return self._told(())
+
+    def _told(self, answer: T) -> T:
+        untold = self._client.untold
+        return untold.beside(answer) if untold.fates else answer
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs. All are accepted, or it raises, and some may have been."""
         for job in jobs:
             self._check(job)
-        return await self._on_thread(self._client.push(jobs)) if jobs else []
+        return self._told(await self._on_thread(self._client.push(jobs))) if jobs else []
 
     def _check(self, job: NewJob) -> None:
         check_queue(job.queue)
@@ -133,18 +157,19 @@ class RabbitBackend(Threaded[Client]):
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs, as long as they are renewed and their channel is open."""
-        return await self._on_thread(self._client.claim(ask))
+        return self._told(await self._on_thread(self._client.claim(ask)))
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
-    ) -> None:
+    ) -> Sequence[Fate]:
         """Return when there may be something to claim."""
         # Not shielded: who gives up waiting waits no more.
         await asyncio.wrap_future(
             self._thread.start(self._client.wait(tuple(queues), timeout, tuple(exclude)))
         )
+        return self._told(())
 
-    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Never: no queue here has a bound."""
         raise self._refusal("bounds of queues")
 
@@ -152,14 +177,16 @@ class RabbitBackend(Threaded[Client]):
         self, session: Session, held: Sequence[Held], lease: float
     ) -> Sequence[Renewal]:
         """Say which leases are held, and note what is told of them."""
-        return await self._on_thread(self._client.extend(session, held, lease))
+        answers = await self._on_thread(self._client.extend(session, held, lease))
+        # A renewal comes from a thread where nobody is to be told anything: the next claim says it.
+        return answers if lease > 0 else self._told(answers)
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
         for end in ends:
             for job in end.follow_ups:
                 self._check(job)
-        return await self._on_thread(self._client.ends.settle(ends)) if ends else []
+        return self._told(await self._on_thread(self._client.ends.settle(ends))) if ends else []
 
     async def find(self, query: Query) -> Page:
         """Counts of what is queued, and nothing else."""

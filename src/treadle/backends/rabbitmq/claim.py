@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiormq.abc import DeliveredMessage
 
+from treadle.backends.common.untold import Untold
+from treadle.backends.rabbitmq import fates
 from treadle.backends.rabbitmq.endings import Ended, Lease, delivered
 from treadle.backends.rabbitmq.envelope import DeadLetter, decode
 from treadle.backends.rabbitmq.intake import MOST, Intake
@@ -36,13 +38,17 @@ class Claims:
         intake: has the messages.
         publisher: takes what is over.
         clock: what leases are stamped with.
+        untold: takes what became of jobs by themselves.
     """
 
-    def __init__(self, link: Link, intake: Intake, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self, link: Link, intake: Intake, publisher: Publisher, clock: Clock, untold: Untold
+    ) -> None:
         self._link = link
         self._intake = intake
         self._publisher = publisher
         self._clock = clock
+        self._untold = untold
 
     async def claim(self, desk: Desk, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs."""
@@ -106,16 +112,21 @@ class Claims:
         message, job_id = handed.message, handed.job_id
         body, now = bytes(message.body), self._clock.now()
         try:
-            judged = delivered(decode(body), _lost(message), now)
+            envelope = decode(body)
+            judged = delivered(envelope, _lost(message), now)
         except NewerFormat:
             await self._publisher.defer(body, job_id, line, _LATER)
         except NotDecodable as error:
             _log.error("message.undecodable", job_id=job_id, error=str(error))
             await self._publisher.put_aside(body, job_id, Cause.UNDECODABLE.value)
+            self._untold.fates.append(fates.unreadable(job_id, line.queue))
         else:
             if not isinstance(judged, DeadLetter):
+                if judged.crashes > envelope.crashes:
+                    self._untold.fates.append(fates.crashed(judged))
                 return Lease(envelope=judged, holder="", granted=now, note=judged.note)
             await self._publisher.carry_out(Ended(dead=judged))
+            self._untold.fates.append(fates.dead(judged))
         await handed.acknowledge()
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from treadle.backends.common.untold import Untold
 from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.bell import Bell
 from treadle.backends.rabbitmq.claim import Claims
@@ -12,7 +13,7 @@ from treadle.backends.rabbitmq.events import Broadcast
 from treadle.backends.rabbitmq.intake import Intake
 from treadle.backends.rabbitmq.layout import Names
 from treadle.backends.rabbitmq.link import Link
-from treadle.backends.rabbitmq.probe import facts
+from treadle.backends.rabbitmq.probe import facts, no_queues
 from treadle.backends.rabbitmq.publish import Publisher
 from treadle.backends.rabbitmq.registry import Registry
 from treadle.backends.rabbitmq.sessions import Desks
@@ -21,7 +22,7 @@ from treadle.backends.rabbitmq.topology import Topology
 from treadle.clock import Clock
 from treadle.errors import BackendUnavailable, LeaseLost, OutcomeUnknown
 from treadle.ids import Ids
-from treadle.ports import Claim, Claimed, Held
+from treadle.ports import Claim, Claimed, Held, Vacancy
 from treadle.records import NewJob, Pushed, PushStatus, Renewal, Session
 
 __all__ = ["Client"]
@@ -52,8 +53,9 @@ class Client:
         publisher = Publisher(link, names, topology, registry, clock)
         self._publisher = publisher
         self._intake = Intake(link, names, topology, registry, ids)
-        self._claims = Claims(link, self._intake, publisher, clock)
-        self.ends = Ends(link, self.desks, publisher, clock)
+        self.untold = Untold()
+        self._claims = Claims(link, self._intake, publisher, clock, self.untold)
+        self.ends = Ends(link, self.desks, publisher, clock, self.untold)
         self.broadcast = Broadcast(link, names, ids)
 
     async def open(self) -> None:
@@ -133,6 +135,13 @@ class Client:
         counts = await self.counts()
         dead = await self._topology.ready(self._names.dead) or 0
         return facts(self.link.server, counts, dead, blocked=self.link.blocked)
+
+    async def survey(self) -> Vacancy | None:
+        """Whether the server has no queues of the namespace; makes none."""
+        if await self._topology.has(self._names.names):
+            return None
+        found = facts(self.link.server, {}, 0, blocked=self.link.blocked)
+        return no_queues(self._names, found)
 
     async def aclose(self) -> None:
         """Close the connections; who waits looks again, and ends."""

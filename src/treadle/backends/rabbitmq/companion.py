@@ -23,6 +23,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from treadle.backends.common.ofprocess import OfProcess
 from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.envelope import delay_of
 from treadle.backends.rabbitmq.layout import Line
@@ -31,6 +32,7 @@ from treadle.backends.rabbitmq.threaded import Threaded
 from treadle.clock import Clock
 from treadle.events import Event
 from treadle.failpoints import failpoint
+from treadle.fates import Fate, with_fates
 from treadle.ids import Ids
 from treadle.ports import (
     Altered,
@@ -49,8 +51,11 @@ from treadle.ports import (
     Query,
     Settlement,
     Ticket,
+    Vacancy,
     Wait,
     Write,
+    durability_of,
+    surveying,
 )
 from treadle.records import (
     Ask,
@@ -71,6 +76,19 @@ __all__ = ["CompanionBackend"]
 _SWEEP = 1.0
 """Seconds without a place left over, after which a claim goes by the order of the companion."""
 _NAMED = frozenset({PushStatus.CREATED, PushStatus.REPLACED})
+
+
+class _Notes:
+    """What this process has seen of jobs, and when."""
+
+    def __init__(self, clock: Clock) -> None:
+        # Where the jobs of leases are named again.
+        self.lines: dict[Token, Line] = {}
+        # Those of which a job was seen.
+        self.met: set[Line] = set()
+        # When a claim last had places for jobs without a message.
+        self.swept = clock.monotonic()
+        self.sweeping = False
 
 
 class CompanionBackend(Threaded[Messages]):
@@ -99,22 +117,25 @@ class CompanionBackend(Threaded[Messages]):
         self._namespace = namespace
         self._clock = clock
         self._ids = ids
+        self._notes = OfProcess(lambda: _Notes(clock), lambda _: None)
         super().__init__()
 
     def _made(self) -> Messages:
-        # Where the jobs of leases are named again.
-        self._lines: dict[Token, Line] = {}
-        # Those of which a job was seen.
-        self._met: set[Line] = set()
-        # When a claim last had places for jobs without a message.
-        self._swept = self._clock.monotonic()
-        self._sweeping = False
         return Messages(self._address, self._namespace, self._ids)
+
+    @property
+    def _noted(self) -> _Notes:
+        return self._notes.get()
+
+    @property
+    def durability(self) -> str | None:
+        """What the companion gives, which has the jobs."""
+        return durability_of(self.companion)
 
     # ------------------------------------------------------------- life
 
     async def open(self) -> None:
-        """Reach both stores."""
+        """Reach the companion, and the server if it is there."""
         await self.companion.open()
         await super().open()
 
@@ -128,24 +149,44 @@ class CompanionBackend(Threaded[Messages]):
         super().close()
         self.companion.close()
 
+    async def survey(self) -> Vacancy | None:
+        """What is missing of the companion, or of the queues; makes nothing."""
+        self._join()
+        survey = surveying(self.companion)
+        vacancy = None if survey is None else await survey()
+        if vacancy is not None:
+            return replace(vacancy, facts=await self._beside(vacancy.facts))
+        if await self._on_thread(self._client.survey()):
+            return None
+        await self.companion.open()
+        return Vacancy(
+            says="RabbitMQ has no queues of the namespace",
+            comes="an app makes them when it first uses the store; there is nothing to install",
+            facts=await self.probe(),
+        )
+
     async def probe(self) -> Mapping[str, Any]:
         """Facts of both for ``treadle doctor``."""
-        facts = dict(await self.companion.probe())
+        return await self._beside(await self.companion.probe())
+
+    async def _beside(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         broker = await self._on_thread(self._client.facts())
-        findings = [*facts.get("findings", ()), *broker.pop("findings")]
+        findings = [*broker.pop("findings"), *facts.get("findings", ())]
         return {**facts, **broker, "findings": findings}
 
     # ------------------------------------------------------------- jobs
 
-    async def open_session(self, info: SessionInfo) -> Session:
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
         """Make a foreman present."""
-        return await self.companion.open_session(info)
+        return await self.companion.open_session(info, nonce)
 
-    async def close_session(self, session: Session) -> None:
+    async def close_session(self, session: Session) -> Sequence[Fate]:
         """End presence and give back every lease."""
-        await self.companion.close_session(session)
-        for token in [one for one in list(self._lines) if one.nonce == session.nonce]:
-            del self._lines[token]
+        fates = await self.companion.close_session(session)
+        lines = self._noted.lines
+        for token in [one for one in list(lines) if one.nonce == session.nonce]:
+            del lines[token]
+        return fates
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs, then name those that were added."""
@@ -169,16 +210,17 @@ class CompanionBackend(Threaded[Messages]):
             if taken.messages:
                 await self._on_thread(self._client.finish(taken))
             raise
+        noted = self._noted
         for lease in claimed.leases:
-            self._lines[lease.token] = Line(lease.spec.queue, lease.spec.priority)
+            noted.lines[lease.token] = Line(lease.spec.queue, lease.spec.priority)
         if taken.messages:
             used = first or {lease.token.job_id for lease in claimed.leases}
             failpoint("message.before_ack")
             await self._on_thread(self._client.finish(taken, used))
             failpoint("message.after_ack")
-        lines = {self._lines[lease.token] for lease in claimed.leases} - self._met
+        lines = {noted.lines[lease.token] for lease in claimed.leases} - noted.met
         if lines:
-            self._met |= lines
+            noted.met |= lines
             await self._on_thread(self._client.meet(lines))
         return claimed
 
@@ -195,12 +237,12 @@ class CompanionBackend(Threaded[Messages]):
 
     def _sweeps(self, ask: Claim, taken: Taken) -> bool:
         """Whether a claim is to go by the order of the companion; never two in a row."""
-        now = self._clock.monotonic()
+        now, noted = self._clock.monotonic(), self._noted
         full = 0 < ask.limit <= len(taken.messages)
-        sweeps = full and not self._sweeping and now - self._swept >= _SWEEP
+        sweeps = full and not noted.sweeping and now - noted.swept >= _SWEEP
         if sweeps or not full:
-            self._swept = now
-        self._sweeping = sweeps
+            noted.swept = now
+        noted.sweeping = sweeps
         return sweeps
 
     def _give_back(self, taking: Future[Taken]) -> None:
@@ -210,13 +252,13 @@ class CompanionBackend(Threaded[Messages]):
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
-    ) -> None:
+    ) -> Sequence[Fate]:
         """Return when there may be something to claim."""
-        await self.companion.wait(queues, timeout, exclude)
+        return await self.companion.wait(queues, timeout, exclude)
 
-    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Return when a queue may be below a bound."""
-        await self.companion.wait_for_room(queue, bound, timeout)
+        return await self.companion.wait_for_room(queue, bound, timeout)
 
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
@@ -225,7 +267,7 @@ class CompanionBackend(Threaded[Messages]):
         answers = await self.companion.extend(session, held, lease)
         for one, answer in zip(held, answers, strict=True):
             if answer is Renewal.LOST:
-                self._lines.pop(one.token, None)
+                self._noted.lines.pop(one.token, None)
         return answers
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
@@ -233,7 +275,7 @@ class CompanionBackend(Threaded[Messages]):
         answers = await self.companion.settle(ends)
         named: list[Named] = []
         for end, answer in zip(ends, answers, strict=True):
-            line = self._lines.pop(end.token, None)
+            line = self._noted.lines.pop(end.token, None)
             if answer is not Settled.OK:
                 continue
             match end.verdict:
@@ -271,6 +313,7 @@ class CompanionBackend(Threaded[Messages]):
         if altered.done and not isinstance(change, Cancel | Delete):
             page = await self.companion.find(Query(ids=altered.done, limit=len(altered.done)))
             await self._name([self._renamed(record) for record in page.records])
+            return with_fates(altered, page.fates)
         return altered
 
     # ------------------------------------------------------------- shared state

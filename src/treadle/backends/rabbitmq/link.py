@@ -7,6 +7,7 @@ go on then, so it has a connection of its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,12 @@ from treadle.backends.rabbitmq.refusals import told
 from treadle.errors import BackendFull, SchemaMismatch
 
 __all__ = ["Link", "is_lost", "version_of"]
+
+# Each connection that breaks or cannot be made is told of here, in events and errors. The driver
+# writes tracebacks of them besides, to standard error where nobody has set up logging.
+_driver = logging.getLogger("aiormq")
+if _driver.level == logging.NOTSET:
+    _driver.setLevel(logging.CRITICAL)
 
 _OLDEST = (3, 10)
 _ROLES = ("publish", "serve")
@@ -55,7 +62,7 @@ class Link:
             return connection
 
     async def _connect(self, role: str) -> AbstractConnection:
-        with told(self.address.url):
+        with told(self.address.url, entering=True):
             async with asyncio.timeout(self.address.patience):
                 connection = await aiormq.connect(
                     self.address.dsn,
@@ -143,8 +150,7 @@ class Link:
     async def aclose(self) -> None:
         """Close what is open; who asks again begins anew."""
         self._channels.clear()
-        for role in _ROLES:
-            await self.drop(role)
+        await asyncio.gather(*map(self.drop, _ROLES))
 
 
 def is_lost(channel: AbstractChannel) -> bool:
@@ -165,7 +171,7 @@ def _is_ready(connection: AbstractConnection) -> bool:
 
 async def _close(connection: AbstractConnection, patience: float) -> None:
     try:
-        async with asyncio.timeout(min(patience, 2.0)):
+        async with asyncio.timeout(min(patience, 1.0)):
             await connection.close()
     except Exception:  # noqa: BLE001 - it is given up, whatever it says
         return

@@ -7,7 +7,7 @@ there twice costs time and changes nothing, and while the server is away there a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -17,13 +17,14 @@ from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.intake import MOST, Intake
 from treadle.backends.rabbitmq.layout import IdNames, Line
 from treadle.backends.rabbitmq.link import Link, is_lost
-from treadle.backends.rabbitmq.probe import beside
+from treadle.backends.rabbitmq.probe import away, beside
 from treadle.backends.rabbitmq.publish import Named, Publisher
 from treadle.backends.rabbitmq.receipts import Handed, Receipts
+from treadle.backends.rabbitmq.refusals import is_silent
 from treadle.backends.rabbitmq.registry import Registry
 from treadle.backends.rabbitmq.topology import Topology
 from treadle.clock import Clock, SystemClock
-from treadle.errors import BackendError
+from treadle.errors import BackendError, BackendUnavailable
 from treadle.ids import Ids
 from treadle.logs import get_logger
 from treadle.ports import Claim
@@ -35,6 +36,8 @@ _AWAY = 5.0
 """Seconds for which a server that has failed is left alone."""
 _PATIENCE = 2.0
 """Seconds that one request may take; those who ask can do without."""
+_OF_LEASE = 0.25
+"""Share of a lease that a claim may wait: it begins when the claim is sent."""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -73,37 +76,48 @@ class Messages:
         self._receipts: Receipts | None = None
         self._away_until = 0.0
         self._away = False
+        # Looks whether the server is back.
+        self._looking: asyncio.Task[None] | None = None
+        # What nobody waits for.
+        self._behind: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Reach the server and make what every namespace has.
+        """Make what every namespace has. A server that is away is not waited for.
 
         Raises:
-            BackendError: it cannot be reached or used.
+            BackendError: it answers, and cannot be used.
         """
-        await self._topology.base()
+        try:
+            await self._topology.base()
+        except BackendUnavailable as error:
+            if not is_silent(error):
+                raise
+            self._leave_alone("open", error)
 
     async def send(self, named: Sequence[Named]) -> None:
         """Name jobs, as far as the server can be reached."""
-        if not self._left_alone:
+        if self._reachable():
             async with self._tried("send", jobs=len(named)):
                 await self._publisher.announce(named)
 
     async def take(self, ask: Claim) -> Taken:
         """As many messages as jobs are asked for; none while the server cannot be reached."""
-        if self._left_alone:
-            return Taken()
         found: list[Handed] = []
-        async with self._taking, self._tried("take"):
-            try:
-                plan = await self._intake.plan(ask)
-                for line, count in plan.lines.items():
-                    receipts = await self._open_channel()
-                    found += await self._intake.consume(receipts, line, min(count, MOST))
-            except BaseException:
-                # What was handed out cannot be known: all of it goes back.
-                found.clear()
-                await self._leave_channel()
-                raise
+        patience = min(_PATIENCE, ask.lease * _OF_LEASE)
+        async with self._taking:
+            if not self._reachable():
+                return Taken()
+            async with self._tried("take", patience):
+                try:
+                    plan = await self._intake.plan(ask)
+                    for line, count in plan.lines.items():
+                        receipts = await self._open_channel()
+                        found += await self._intake.consume(receipts, line, min(count, MOST))
+                except BaseException:
+                    # What was handed out cannot be known: all of it goes back.
+                    found.clear()
+                    self._leave_channel()
+                    raise
         return Taken(tuple(found))
 
     async def finish(self, taken: Taken, used: Container[str] = ()) -> None:
@@ -117,55 +131,89 @@ class Messages:
 
     async def meet(self, lines: Iterable[Line]) -> None:
         """A job of these lines was seen: messages of them are to be taken, too."""
-        if not self._left_alone:
+        if self._reachable():
             async with self._tried("meet"):
                 for line in lines:
                     await self._registry.ensure(line)
 
+    async def survey(self) -> bool:
+        """Whether the server has queues of the namespace, or is away; makes none."""
+        try:
+            return await self._topology.has(self._names.names)
+        except BackendUnavailable as error:
+            if not is_silent(error):
+                raise
+            return True
+
     async def facts(self) -> dict[str, Any]:
-        """What the server says of itself, for ``treadle doctor``."""
-        await self._registry.read()
-        ready = [
-            await self._topology.ready(self._names.line(line)) or 0
-            for queue in list(self._registry.queues)
-            for line in self._registry.lines(queue)
-        ]
-        return beside(self.link.server, sum(ready), blocked=self.link.blocked)
+        """What the server says of itself, for ``treadle doctor``; makes no queues."""
+        url = self.link.address.url
+        try:
+            ready: int | None = None
+            if await self._topology.has(self._names.names):
+                await self._registry.read()
+                ready = 0
+                for queue in list(self._registry.queues):
+                    for line in self._registry.lines(queue):
+                        ready += await self._topology.ready(self._names.line(line)) or 0
+        except BackendUnavailable as error:
+            return away(str(error))
+        return beside(url, self.link.server, ready, blocked=self.link.blocked)
 
     async def aclose(self) -> None:
         """Close the connections."""
         self._receipts = None
+        if self._looking is not None:
+            self._looking.cancel()
+        await asyncio.gather(*self._behind, return_exceptions=True)
         await self.link.aclose()
 
     # ------------------------------------------------------------- a server that fails
 
-    @property
-    def _left_alone(self) -> bool:
-        return self._away and self._clock.monotonic() < self._away_until
+    def _reachable(self) -> bool:
+        """Whether the server answered when it was last asked. If not, it is asked now and then."""
+        if self._away and self._looking is None and self._clock.monotonic() >= self._away_until:
+            self._looking = self._meanwhile(self._look())
+        return not self._away
+
+    async def _look(self) -> None:
+        """Whether the server is back."""
+        try:
+            async with self._tried("look", self.link.address.patience):
+                await self._topology.base()
+                await self._topology.has(self._names.names)
+        finally:
+            self._looking = None
 
     @asynccontextmanager
-    async def _tried(self, verb: str, **facts: object) -> AsyncIterator[None]:
+    async def _tried(
+        self, verb: str, patience: float = _PATIENCE, **facts: object
+    ) -> AsyncIterator[None]:
         """What fails in the block is not missed; the server is left alone for a while."""
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(patience):
                 yield
         except (BackendError, TimeoutError) as error:
-            self._away_until = self._clock.monotonic() + _AWAY
-            if not self._away:
-                _log.warning(
-                    "messages.away",
-                    verb=verb,
-                    error=str(error) or "it does not answer",
-                    hint="foremen take their jobs from the companion meanwhile",
-                    **facts,
-                )
-            self._away = True
+            self._leave_alone(verb, error, **facts)
             for role in ("publish", "serve") if isinstance(error, TimeoutError) else ():
-                await self.link.drop(role)
+                # Nothing depends on what is still sent.
+                self._meanwhile(self.link.drop(role))
         else:
             if self._away:
                 _log.info("messages.back")
             self._away = False
+
+    def _leave_alone(self, verb: str, error: Exception, **facts: object) -> None:
+        self._away_until = self._clock.monotonic() + _AWAY
+        if not self._away:
+            _log.warning(
+                "messages.away",
+                verb=verb,
+                error=str(error) or "it does not answer",
+                hint="foremen take their jobs from the companion meanwhile",
+                **facts,
+            )
+        self._away = True
 
     async def _open_channel(self) -> Receipts:
         receipts = self._receipts
@@ -174,9 +222,20 @@ class Messages:
             receipts = self._receipts = Receipts(channel)
         return receipts
 
-    async def _leave_channel(self) -> None:
+    def _leave_channel(self) -> None:
         receipts, self._receipts = self._receipts, None
         if receipts is not None and not is_lost(receipts.channel):
-            with suppress(Exception):
-                async with asyncio.timeout(1.0):
-                    await receipts.channel.close()
+            self._meanwhile(_closed(receipts))
+
+    def _meanwhile(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have something done that a server which does not answer may take long for."""
+        task = asyncio.ensure_future(step)
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+        return task
+
+
+async def _closed(receipts: Receipts) -> None:
+    with suppress(Exception):
+        async with asyncio.timeout(1.0):
+            await receipts.channel.close()

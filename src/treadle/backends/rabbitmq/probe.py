@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from treadle.backends.rabbitmq.layout import Names
 from treadle.backends.rabbitmq.link import version_of
+from treadle.durability import Durability
+from treadle.ports import Vacancy
 
-__all__ = ["CONSUMER_TIMEOUT", "beside", "facts"]
+__all__ = ["CONSUMER_TIMEOUT", "beside", "facts", "no_queues"]
 
 CONSUMER_TIMEOUT = 1800
 """Seconds after which a server closes the channel of a job that still runs, unless it is told
@@ -23,8 +26,7 @@ def facts(
         "backend": "rabbitmq",
         "server": f"RabbitMQ {server.get('version')}",
         "cluster": server.get("cluster_name", ""),
-        # Confirmed means written to the disks of a majority.
-        "durability": "fsync",
+        "durability": Durability.FULL,
         "jobs": sum(counts.values()),
         "queues": len(counts),
         "dead_letters": dead,
@@ -35,8 +37,20 @@ def facts(
     return found
 
 
-def beside(server: Mapping[str, Any], messages: int, *, blocked: bool) -> dict[str, Any]:
-    """What is to be added to the facts of a companion."""
+def beside(
+    url: str, server: Mapping[str, Any], messages: int | None, *, blocked: bool
+) -> dict[str, Any]:
+    """What is to be added to the facts of a companion.
+
+    Args:
+        url: of the server.
+        server: what it says of itself.
+        messages: that wait there; ``None`` where it has no queues of the namespace.
+        blocked: it takes no messages.
+    """
+    wait = "no queues yet" if messages is None else f"{messages:,} messages wait"
+    says = f"{url} answers: RabbitMQ {server.get('version')}, {wait}"
+    answers = {"level": "ok", "check": "broker", "says": says, "action": ""}
     alarm = _warning(
         "alarm",
         "RabbitMQ has an alarm for memory or disk and takes no messages: foremen take their jobs "
@@ -45,9 +59,24 @@ def beside(server: Mapping[str, Any], messages: int, *, blocked: bool) -> dict[s
     )
     return {
         "broker": f"RabbitMQ {server.get('version')}",
-        "messages": messages,
-        "findings": [alarm] if blocked else [],
+        "messages": messages or 0,
+        "findings": [answers, *([alarm] if blocked else [])],
     }
+
+
+def away(says: str) -> dict[str, Any]:
+    """The same when the server cannot be reached: the companion goes on without it."""
+    action = "see that it runs; foremen take their jobs from the companion meanwhile"
+    return {"messages": 0, "findings": [_warning("broker", says, action)]}
+
+
+def no_queues(names: Names, found: Mapping[str, Any]) -> Vacancy:
+    """There is nothing of a namespace yet."""
+    return Vacancy(
+        says=f"there are no queues of the namespace: no {names.names!r}",
+        comes="an app makes them when it first uses the store; there is nothing to install",
+        facts=found,
+    )
 
 
 def _findings(server: Mapping[str, Any], dead: int, *, blocked: bool) -> list[dict[str, str]]:

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 
 from aiormq.exceptions import (
     AMQPError,
+    AuthenticationError,
     ChannelAccessRefused,
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     DeliveryError,
     IncompatibleProtocolError,
+    InvalidFrameError,
     ProbableAuthenticationError,
     PublishError,
 )
@@ -26,24 +28,66 @@ from treadle.errors import (
     TreadleError,
 )
 
-__all__ = ["told"]
+__all__ = ["is_silent", "told"]
+
+# What is said by a server that is there and wants something else of us.
+_OBJECTIONS = (
+    AuthenticationError,
+    IncompatibleProtocolError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """What goes wrong in the block is raised as an error of the library."""
+def told(url: str, *, entering: bool = False) -> Iterator[None]:
+    """What goes wrong in the block is raised as an error of the library.
+
+    Args:
+        url: of the server.
+        entering: it is the first that is said to the server.
+    """
     try:
         yield
     except TreadleError:
         raise
     except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
-        raise _error_of(error, url) from error
+        of_tls = _of_tls(str(error), url) if entering else None
+        raise (_error_of(error, url) if of_tls is None else of_tls) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         # The driver cancels what waits on a connection that is gone.
         raise BackendUnavailable(f"the connection to {url} is gone", backend=url) from error
+    except Exception as error:
+        # It may also give them nothing but the class.
+        if type(error) is not Exception:
+            raise
+        raise BackendUnavailable(f"the connection to {url} is gone", backend=url) from error
+
+
+def is_silent(error: BackendUnavailable) -> bool:
+    """Whether nobody answered, so that nothing is known to be wrong but that it is away."""
+    return not isinstance(error.__cause__, _OBJECTIONS)
+
+
+def _of_tls(said: str, url: str) -> BackendUnavailable | None:
+    """What is wrong with an agreement on TLS, if that is it."""
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        text = (
+            f"shows a certificate that is not trusted: {said}. ?cafile=… names the file of the "
+            "authority to trust"
+        )
+    elif "WRONG_VERSION_NUMBER" in said:
+        text = "does not speak TLS at this port: write amqp://, or give the port for TLS"
+    elif "reset" in said and url.startswith("amqp:"):
+        text = (
+            f"cannot be reached: {said}, at the first word; if it wants TLS there, write amqps://"
+        )
+    else:
+        return None
+    return BackendUnavailable(f"{url} {text}", backend=url)
 
 
 def _error_of(error: Exception, url: str) -> BackendError:
@@ -68,12 +112,20 @@ def _error_of(error: Exception, url: str) -> BackendError:
         case ChannelAccessRefused():
             return BackendError(
                 f"the account of {url} lacks a right: {error}. It needs configure, write and read "
-                "on what begins with 'tr.'",
+                r"on '^(tr\.|amq\.(gen|default))'",
                 backend=url,
             )
         case ProbableAuthenticationError():
             return BackendUnavailable(
-                f"{url} does not let us in: {error}. Is the password in the URL still right?",
+                f"{url} does not let us in: {str(error).rstrip('.')}. Is the password in the URL "
+                "still right?",
+                backend=url,
+            )
+        case InvalidFrameError():
+            # It closes the connection where it is to open a virtual host.
+            return BackendUnavailable(
+                f"{url} does not let us in: does its virtual host exist, and may the account use "
+                f"it? ({error})",
                 backend=url,
             )
         case IncompatibleProtocolError():

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
+from treadle.backends.common.untold import Untold
+from treadle.backends.rabbitmq import fates
 from treadle.backends.rabbitmq.endings import Ended, ended, given_back
 from treadle.backends.rabbitmq.link import Link, is_lost
 from treadle.backends.rabbitmq.publish import Publisher
@@ -34,13 +36,17 @@ class Ends:
         desks: the leases.
         publisher: takes what comes next.
         clock: what ends are stamped with.
+        untold: takes what became of jobs by themselves.
     """
 
-    def __init__(self, link: Link, desks: Desks, publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self, link: Link, desks: Desks, publisher: Publisher, clock: Clock, untold: Untold
+    ) -> None:
         self._link = link
         self._desks = desks
         self._publisher = publisher
         self._clock = clock
+        self._untold = untold
 
     async def settle(self, ends: Sequence[Settlement]) -> list[Settled]:
         """End attempts, answers in order.
@@ -118,8 +124,10 @@ class Ends:
             for token, held in desk.leases.items()
             if held.lease.until < now and not held.lease.ending
         ]
-        for token, held in late:
+        # All of them at once: another call may lapse the same.
+        for token, _ in late:
             del desk.leases[token]
+        for _, held in late:
             await self._give_back(held, given_back(held.lease, self._clock.now(), closed=False))
 
     async def extend(self, held: Sequence[Held], lease: float) -> list[Renewal]:
@@ -164,6 +172,7 @@ class Ends:
             return
         try:
             await self._publisher.carry_out(end)
+            self._note(delivery, end)
             with told(self._link.address.url):
                 await delivery.handed.acknowledge()
         except BackendError as error:
@@ -171,6 +180,12 @@ class Ends:
             _log.warning(
                 "lease.not_given_back", job_id=delivery.lease.envelope.spec.id, error=str(error)
             )
+
+    def _note(self, delivery: Delivery, end: Ended) -> None:
+        if end.dead is not None:
+            self._untold.fates.append(fates.dead(end.dead))
+        elif end.again is not None and end.again.crashes > delivery.lease.envelope.crashes:
+            self._untold.fates.append(fates.crashed(end.again))
 
 
 def _plain(outcome: Delivery | Settled | BaseException) -> Settled:
