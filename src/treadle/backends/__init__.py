@@ -9,10 +9,11 @@ from treadle.backends.common.tables import Made, Tables
 from treadle.backends.common.url import Url
 from treadle.clock import Clock
 from treadle.errors import InvalidOption, Unsupported
+from treadle.hints import did_you_mean
 from treadle.ids import Ids
 from treadle.ports import Backend
 
-__all__ = ["SCHEMES", "Made", "Tables", "Url", "open", "tables"]
+__all__ = ["SCHEMES", "Made", "Tables", "Url", "check", "has_tables", "open", "tables"]
 
 SCHEMES = {
     "memory": "treadle.backends.memory",
@@ -59,6 +60,16 @@ def open(  # noqa: A001 - backends.open(url) is its name
     return cast("Backend", backend)
 
 
+def check(url: str) -> None:
+    """Return if a URL is one that could be opened, as far as that is known without opening it.
+
+    Raises:
+        InvalidOption: no backend has this scheme, or the file of SQLite is not named.
+    """
+    if _module(url) == "treadle.backends.sqlite":
+        import_module("treadle.backends.sqlite.address").parse(url)
+
+
 def tables(url: str, *, namespace: str = "treadle") -> Tables:
     """The tables of the store of a URL, to be made, changed and looked at.
 
@@ -78,15 +89,21 @@ def tables(url: str, *, namespace: str = "treadle") -> Tables:
     return cast("Tables", import_module(f"{name}.migrate").tables(url, namespace))
 
 
+def has_tables(url: str) -> bool:
+    """Whether the store of a URL has tables."""
+    return _module(url) in _WITH_TABLES
+
+
 def _module(url: str) -> str:
     """The module of the backend of a URL."""
     # Some have more hosts than a URL may have, so only the backend can read it.
     scheme = url.partition(":")[0]
     if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+        # Those of one family differ in their ends.
+        known = ", ".join(f"{name}://" for name in SCHEMES if "+" not in name)
         raise InvalidOption(
-            f"url={str(Url(url))!r} names no backend of this version of treadle, which has "
-            f"{known}; for example {_EXAMPLES}",
+            f"url={str(Url(url))!r} names no backend of this version of treadle"
+            f"{did_you_mean(scheme, SCHEMES)}, which has {known}; for example {_EXAMPLES}",
             option="url",
             value=str(Url(url)),
         )
