@@ -72,7 +72,7 @@ class Bound(Generic[P, R_co]):
 
         with Pool("thread") as pool:
             area = pool.bind(lambda width, height: width * height)
-            assert area.submit(2, 3).result() == 6
+            assert area(2, 3).result() == 6  # the same as area.submit(2, 3)
             assert list(area.map([1, 2], [3, 4])) == [3, 8]
             assert list(area.starmap([(1, 3), (2, 4)])) == [3, 8]
     """
@@ -88,6 +88,8 @@ class Bound(Generic[P, R_co]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]:
         """Call the function; its future."""
         return self._crew.submit(self._kind, self._what, args, kwargs)
+
+    __call__ = submit
 
     def map(self, *iterables: Iterable[Any], **options: Unpack[MapOptions]) -> Results[R_co]:
         """Call the function for the items of one iterable, or of several side by side.

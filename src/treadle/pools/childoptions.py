@@ -6,10 +6,34 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from treadle.durations import seconds
 from treadle.errors import InvalidOption
 
-__all__ = ["CHILD_OPTIONS", "refuse_elsewhere"]
+__all__ = ["CHILD_OPTIONS", "ChildTerms", "refuse_elsewhere"]
+
+
+class ChildTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """How children live and when they have lived long enough: the options, read."""
+
+    # Modules that children find loaded.
+    preload: tuple[str, ...] = ()
+    # Variables of their environment, besides those of this process.
+    env: Mapping[str, str] = {}
+    # A child is replaced after so many calls, seconds, or when it uses so many bytes.
+    max_calls: int | None = None
+    max_age: float | None = None
+    max_rss: int | None = None
+    # Each call runs in a fork of the child, which ends with it.
+    fork: bool = False
+    # Context managers that are entered around each call.
+    around: tuple[Callable[[], Any], ...] = ()
+
+    @property
+    def of_children(self) -> dict[str, Any]:
+        """They by name, without what a record has besides."""
+        return {name: getattr(self, name) for name in ChildTerms.__struct_fields__}
 
 
 def refuse_elsewhere(mode: str, given: Iterable[str]) -> None:

@@ -8,27 +8,25 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from treadle.clock import Clock, SystemClock
-from treadle.errors import Blocking, InvalidOption, WaitTimeout, WorkerNotStarted, WorkerStopped
+from treadle.errors import Blocking, WorkerStopped
 from treadle.ids import Ids, SystemIds
 from treadle.logs import get_logger
 from treadle.loopthread import may_block
-from treadle.pools.arguments import arguments_ready, nothing_in
+from treadle.pools.arguments import arguments_ready, no_futures, nothing_in
 from treadle.pools.backlog import Backlog
 from treadle.pools.balance import chooser
-from treadle.pools.crewstats import CrewStats, PlaceStats
+from treadle.pools.crewstats import CrewStats, PlaceStats, WorkerState
 from treadle.pools.ending import Ending
 from treadle.pools.future import Future
 from treadle.pools.journey import has_policies, travel
 from treadle.pools.limiting.calls import CallLimits
-from treadle.pools.options import PoolOptions, check_handle, read_pool_options
+from treadle.pools.options import PoolOptions
 from treadle.pools.places.make import Maker
-from treadle.pools.places.place import Place, life
+from treadle.pools.places.place import Place
 from treadle.pools.places.shared import SharedLine
 from treadle.pools.resident import Plan
-from treadle.pools.starting import begin_step, late
+from treadle.pools.roster import Roster
 from treadle.pools.stealing import Stealing
 from treadle.pools.submission import Kind, Submission
 from treadle.pools.tending import Tender
@@ -37,11 +35,9 @@ from treadle.pools.underway import Underway
 __all__ = ["Crew"]
 
 _log = get_logger("treadle.pools")
-# Seconds by which a caller that waits for a start is behind what ends it.
-_SLACK = 1.0
 
 
-class Crew:
+class Crew(Roster):
     """Workers of one kind, and how calls come to them.
 
     Args:
@@ -62,17 +58,8 @@ class Crew:
         ids: Ids | None = None,
         alike: bool = False,
     ) -> None:
-        self.plan = plan
-        self.options = options
-        self.clock = clock or SystemClock()
+        super().__init__(plan, options, ready_made, clock or SystemClock())
         self.ids = ids or SystemIds(self.clock)
-        # Those that calls are given to: all there are, without those that rest.
-        self.places: list[Place] = []
-        self._all: list[Place] = []
-        # Those too many after a resize, which end what they were given, and their steps to stop.
-        self._leaving: dict[Place, Future[Any]] = {}
-        self._left = PlaceStats.none()
-        self._ready_made = tuple(ready_made)
         self.balance = chooser(options.balancing, self.ids.chance)
         share = _may_share(options)
         shares = share and alike and options.mode == "thread"
@@ -81,20 +68,10 @@ class Crew:
         self._stealing = Stealing(self) if steals else None
         idle = None if self._stealing is None else self._stealing.idle
         self._maker = Maker(options, self.clock, self._line, idle)
-        # Held while a call is given, so that no place is closed between its choice and the call.
-        # A call that is carried out at once may lead to another one.
-        self._lock = threading.RLock()
-        self._next_index = 0
-        self._stopped = self._closed = False
-        self._starting: list[Future[Any]] = []
-        # Starts that have to end in time, and why all workers are gone.
-        self._hasty: dict[Future[Any], Place] = {}
-        self._failure: WorkerNotStarted | None = None
         self.underway = Underway()
         self.ending = Ending(self)
         bounded = options.max_queued_tasks is not None and options.mode != "sync"
         self._backlog = Backlog(self) if bounded else None
-        self.limits: CallLimits | None = None
         if options.limits:
             self.limits = CallLimits(options.limits, plan.cls, self.clock)
         self.tender = Tender(self, _has_healthy(plan, self._ready_made))
@@ -106,187 +83,13 @@ class Crew:
         # They are carried out by who submits them, and need no future before they have ended.
         self._now = options.mode == "sync" and not (self._tended or options.on_demand)
 
-    # ------------------------------------------------------------- its life
-
-    def start(self) -> None:
-        """Make the workers.
-
-        Blocks until all are started; inside a running event loop they go on starting, and calls
-        wait for that.
-
-        Raises:
-            WorkerNotStarted: one could not; those that were are stopped again.
-        """
-        number = 1 if self.options.on_demand else self.options.max_workers
-        self._starting = [self._add() for _ in range(len(self._ready_made) or number)]
-        self.tender.begin()
-        if may_block():
-            starting, self._starting = self._starting, []
-            for started in starting:
-                self._check(started)
-
-    def _result(self, started: Future[Any]) -> None:
-        """Wait for a start, in time also where what measures it is blocked by the start itself."""
-        limit = self.options.start_timeout
-        try:
-            started.result(None if limit is None else limit + _SLACK)
-        except WaitTimeout:
-            self._give_up(started)
-            started.result()
-
-    def _check(self, started: Future[Any]) -> None:
-        try:
-            self._result(started)
-        except BaseException:
-            self.stop(drain=False)
-            raise
-
-    async def started(self) -> None:
-        """Return when all workers are started.
-
-        Raises:
-            WorkerNotStarted: one could not; those that were are stopped again.
-        """
-        starting, self._starting = self._starting, []
-        try:
-            for one in starting:
-                await one
-        except BaseException:
-            await self.astop(drain=False)
-            raise
-
-    def _add(self) -> Future[Any]:
-        """Another worker; the future of its start."""
-        with self._lock:
-            index, self._next_index = self._next_index, self._next_index + 1
-            place = self._made(index)
-            # Without a change in place: others look at them without the lock.
-            self._all = [*self._all, place]
-            self.places = [*self.places, place]
-        return self._started(place)
-
-    def _made(self, index: int) -> Place:
-        ready_made = self._ready_made[index] if index < len(self._ready_made) else None
-        attributes = {**self.plan.attributes, "index": index}
-        if self.limits is not None:
-            attributes |= self.limits.attributes(index)
-        plan = msgspec.structs.replace(self.plan, ready_made=ready_made, attributes=attributes)
-        return self._maker.make(plan, index)
-
-    def _started(self, place: Place) -> Future[Any]:
-        limit = self.options.start_timeout
-        started = begin_step(place, "start", self.clock, limit, self._give_up)
-        if limit is not None:
-            self._hasty[started] = place
-            started.add_done_callback(lambda _: self._hasty.pop(started, None))
-        return started
-
-    # ------------------------------------------------------------- starts that hang
-
-    def _give_up(self, started: Future[Any]) -> None:
-        """A worker has not started in time: go on without it, or end when it was the last one."""
-        place, limit = self._hasty.pop(started, None), self.options.start_timeout
-        if place is None or limit is None:
-            return
-        error = late(self.plan.name, "start", limit)
-        with self._lock:
-            self._all = [one for one in self._all if one is not place]
-            last = not self._all
-            if last:
-                # Before anybody hears of it: who asks after that is refused.
-                self._failure, self._stopped = error, True
-            else:
-                self.places = [one for one in self.places if one is not place] or self._all
-            self._next_index = max((one.index + 1 for one in self._all), default=0)
-        self._dismiss(place, started, error)
-        if last:
-            self.ending.begin(drain=False)
-
-    def replace(self, place: Place, step: Future[Any]) -> None:
-        """A worker has not restarted in time: have another one in its place."""
-        limit = self.options.start_timeout
-        assert limit is not None, "only then is there a time"
-        with self._lock:
-            known = place in self._all and not self._closed
-            if known:
-                fresh = self._made(place.index)
-                self._all = [fresh if one is place else one for one in self._all]
-                self.places = [fresh if one is place else one for one in self.places]
-                self._started(fresh)
-        self._dismiss(place, step, late(self.plan.name, "restart", limit))
-
-    def _dismiss(self, place: Place, step: Future[Any], error: WorkerNotStarted) -> None:
-        _log.error("worker.start_timeout", worker=self.plan.name, index=place.index,
-                   error=str(error))  # fmt: skip
+    def _retire(self, place: Place) -> None:
         if self._line is not None:
             self._line.retire(place)
-        place.kill(error)
-        step.end(None, error)
 
-    def resize(self, workers: int) -> None:
-        """Have so many workers from now on; see :meth:`Handle.resize`."""
-        check_handle(read_pool_options({"max_workers": workers}, self.options))
-        before = len(self._all)
-        added = self._resized(workers)
-        if not may_block():
-            return
-        try:
-            for started in added:
-                self._result(started)
-        except BaseException:
-            self._resized(min(before, len(self._all)))
-            raise
-
-    def _resized(self, workers: int) -> list[Future[Any]]:
-        with self._lock:
-            if self._stopped:
-                raise self.gone()
-            added = [self._add() for _ in range(workers - len(self._all))]
-            leaving = self._all[workers:]
-            self._all = self._all[:workers]
-            self.places = [place for place in self.places if place in self._all] or self._all
-            self._next_index -= len(leaving)
-            for place in leaving:
-                if self._line is not None:
-                    self._line.retire(place)
-                self.tender.leave(place)
-                self._leaving[place] = life(place, "stop")
-            stops = [(place, self._leaving[place]) for place in leaving]
-        for place, stopped in stops:
-            place.close()
-            stopped.add_done_callback(partial(self._has_left, place))
+    def _has_resized(self) -> None:
         if self._backlog is not None:
             self._backlog.resized()
-        return added
-
-    def tended(self, index: int | None) -> list[Place]:
-        """The workers, or the one with a number.
-
-        Raises:
-            InvalidOption: there is none with that number.
-        """
-        places = self.all_places() if index is None else [p for p in self._all if p.index == index]
-        if not places:
-            known = ", ".join(str(place.index) for place in self._all)
-            raise InvalidOption(
-                f"index={index!r} is no worker of {self.plan.name}: there are {known}",
-                option="index",
-                value=index,
-            )
-        return places
-
-    def _has_left(self, place: Place, _: Future[Any]) -> None:
-        with self._lock:
-            del self._leaving[place]
-            self._left = self._left.plus(self._numbers(place))
-        self.tender.forget(place)
-
-    def rest(self, place: Place, rests: bool) -> None:
-        """Give a place no calls for a while, as long as there are others; or give it some again."""
-        with self._lock:
-            resting = [one for one in self._all if one not in self.places and one is not place]
-            resting += [place] if rests else []
-            self.places = [one for one in self._all if one not in resting] or self._all
 
     # ------------------------------------------------------------- its end
 
@@ -299,6 +102,14 @@ class Crew:
         """Stop the workers; see :meth:`Handle.stop`."""
         self.ending.begin(drain=drain)
         await self.ending.wait_async(timeout)
+
+    def abort(self) -> None:
+        """Stop the workers because a block was left by an error; see :class:`Steering`."""
+        self.ending.abort()
+
+    async def aabort(self) -> None:
+        """As :meth:`abort`, awaited."""
+        await self.ending.abort_async()
 
     def end_soon(self) -> None:
         """Take no more calls and let each place end, without waiting for it."""
@@ -323,11 +134,6 @@ class Crew:
         with self._lock:
             self._closed = True
             return {**dict.fromkeys(self._all), **self._leaving}
-
-    def all_places(self) -> list[Place]:
-        """Those that are there, and those that are leaving."""
-        with self._lock:
-            return [*self._all, *self._leaving]
 
     def disown(self) -> None:
         """In a forked child: the workers are the parent's."""
@@ -364,14 +170,6 @@ class Crew:
         """Whether no place takes calls any more."""
         return self._closed
 
-    def gone(self) -> WorkerStopped:
-        """What calls end with that come too late."""
-        stopped = WorkerStopped(f"{self.plan.name} is stopped", worker=self.plan.name)
-        if self._failure is not None:
-            stopped = WorkerStopped(str(self._failure), worker=self.plan.name)
-            stopped.__cause__ = self._failure
-        return stopped
-
     # ------------------------------------------------------------- calls
 
     def submit(
@@ -390,7 +188,11 @@ class Crew:
         """
         if self._stopped:
             raise self.gone()
-        if self._straight and not (self._unwraps and _may_hold_futures(args, kwargs)):
+        # A question that most calls answer with no, asked in C.
+        if self._straight and (
+            not self._unwraps
+            or (no_futures(map(type, args)) and (not kwargs or nothing_in(kwargs.values())))
+        ):
             if self._now:
                 return self._performed(kind, what, args, kwargs, key)
             call = Submission(kind, what, args, kwargs)
@@ -449,8 +251,9 @@ class Crew:
                 if self._tended:
                     self.tender.watch(call)
                 place.submit(call)
-                if self._stealing is not None and self._stealing.free:
-                    self._stealing.notice()
+                stealing = self._stealing
+                if stealing is not None and stealing.free:
+                    stealing.notice()
                 return place
         call.future.end(None, self.gone())
         return None
@@ -482,7 +285,8 @@ class Crew:
             workers = tuple(map(self._numbers, self._all))
         lines = [line for line in (self._backlog, self._line) if line is not None]
         queued = sum(map(len, lines))
-        return CrewStats(workers=workers, left=left, queued=queued)
+        waited = self.underway.waited
+        return CrewStats(workers=workers, left=left, queued=queued, waited=waited)
 
     def _placed(self, call: Submission, place: Any) -> None:
         """A thread has taken a call out of the line."""
@@ -500,7 +304,19 @@ class Crew:
             busy=place.busy,
             abandoned=place.abandoned,
             restarts=self.tender.restarts_of(place),
+            state=self._state(place),
+            started=self._began.get(place),
+            pid=place.pid or None,
+            rss=place.rss,
         )
+
+    def _state(self, place: Place) -> WorkerState:
+        if place in self._leaving:
+            return "leaving"
+        known = place in self._began and place in self.places
+        if not known or self.tender.is_restarting(place):
+            return "away"
+        return "busy" if place.active else "idle"
 
     def refuse_blocking(self, name: str) -> None:
         """Raise where waiting for a result would stop an event loop."""
@@ -517,10 +333,6 @@ def _may_share(options: PoolOptions) -> bool:
     if options.on_demand or options.max_queued_tasks is not None:
         return False
     return "balancing" not in options.given and not options.limits.per_worker
-
-
-def _may_hold_futures(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return not (nothing_in(args) and (not kwargs or nothing_in(kwargs.values())))
 
 
 def _has_healthy(plan: Plan, ready_made: Sequence[Any]) -> bool:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import msgspec
 
-__all__ = ["CrewStats", "PlaceStats"]
+__all__ = ["CrewStats", "PlaceStats", "WorkerState"]
+
+WorkerState: TypeAlias = Literal["idle", "busy", "away", "leaving", "dead"]
+"""What a worker does: nothing; calls; it is being started, looked after or restarted, or rests
+after that has failed; it is one too many and ends what it was given; it was given up."""
 
 
 class PlaceStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +28,14 @@ class PlaceStats(msgspec.Struct, frozen=True, kw_only=True):
     abandoned: int
     # How often the worker was restarted by its pool.
     restarts: int
+    # What it does now.
+    state: WorkerState = "idle"
+    # When its pool started or restarted it last, as a Unix time; ``None`` when it is not yet.
+    started: float | None = None
+    # The process that it has for itself, and the bytes of memory which that uses, where the system
+    # tells; ``None`` for workers that live in this process.
+    pid: int | None = None
+    rss: int | None = None
 
     @property
     def ended(self) -> int:
@@ -55,6 +69,8 @@ class CrewStats(msgspec.Struct, frozen=True, kw_only=True):
     left: PlaceStats
     # Calls that no worker has room for.
     queued: int
+    # Seconds that calls have waited for limits, added up.
+    waited: float = 0.0
 
     @property
     def active(self) -> int:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending"]
 
+# Seconds from when a child process is interrupted until it is killed, and a moment more.
+_LAST = 1.5
+
 _crews: weakref.WeakSet[Crew] = weakref.WeakSet()
 """Those that were started and may not have been stopped."""
 
@@ -44,14 +47,23 @@ class Ending:
         self.future: Future[None] = Future()
         _crews.add(crew)
 
-    def begin(self, *, drain: bool) -> None:
-        """Take no more calls, and let the workers end."""
+    def begin(self, *, drain: bool, ask: bool = False) -> None:
+        """Take no more calls, and let the workers end.
+
+        Args:
+            drain: what was submitted before is carried out.
+            ask: what runs is asked to end.
+        """
         crew = self._crew
         with self._lock:
             first, self._begun = not self._begun, True
         crew.refuse()
         if not drain:
             self._drop()
+        if ask:
+            gone = crew.gone()
+            for place in crew.all_places():
+                place.ask(gone)
         if first:
             crew.underway.when_none(self._close)
 
@@ -95,6 +107,30 @@ class Ending:
             future.end(None, gone)
         for place in crew.all_places():
             place.kill(gone)
+
+    # ------------------------------------------------------------- a block left by an error
+
+    def abort(self) -> None:
+        """Ask what runs to end, and block until it is over, or the time for that is up."""
+        self.begin(drain=False, ask=True)
+        try:
+            self.wait(self._bound)
+        except BaseException:  # Ctrl+C once more
+            self.kill()
+            raise
+
+    async def abort_async(self) -> None:
+        """As :meth:`abort`, awaited."""
+        self.begin(drain=False, ask=True)
+        try:
+            await self.wait_async(self._bound)
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def _bound(self) -> float:
+        return self._crew.options.patience + _LAST
 
     # ------------------------------------------------------------- waiting
 

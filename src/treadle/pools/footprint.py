@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["resident_bytes"]
+__all__ = ["resident_bytes", "resident_bytes_of"]
 
 _STATM = Path("/proc/self/statm")
 
@@ -21,3 +21,12 @@ def resident_bytes() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_bytes_of(pid: int) -> int | None:
+    """Memory of another process that is in RAM now, in bytes, where the system tells."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):  # it has ended, or this is not Linux
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -393,14 +393,21 @@ class Future(Generic[T_co]):
             self.stopper = None
         if callbacks is not None:
             for callback in callbacks:
-                self._tell(callback)
+                try:
+                    callback(self)
+                except Exception:  # noqa: BLE001 - see _tell, which is a call more
+                    _say_failed(callback)
         return True
 
     def _tell(self, callback: Callable[[Future[T_co]], object]) -> None:
         try:
             callback(self)
         except Exception:  # noqa: BLE001 - the end of a call does not depend on who hears of it
-            _log.exception("future.callback_failed", callback=repr(callback))
+            _say_failed(callback)
+
+
+def _say_failed(callback: Callable[..., object]) -> None:
+    _log.exception("future.callback_failed", callback=repr(callback))
 
 
 def _set(ended: asyncio.Future[None]) -> None:

@@ -7,9 +7,9 @@ looks at the others meanwhile. Each verb has an awaitable twin.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, overload
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args, overload
 
 from treadle.durations import Duration
 from treadle.errors import InvalidOption, WaitTimeout
@@ -25,6 +25,8 @@ __all__ = ["Waited", "agather", "await_for", "gather", "wait"]
 K = TypeVar("K")
 T = TypeVar("T")
 W = TypeVar("W")
+_Nest: TypeAlias = "Sequence[Waitable[Any] | _Nest] | Mapping[Any, Waitable[Any] | _Nest]"
+"""Futures in collections in collections."""
 _WHEN: tuple[str, ...] = get_args(ReturnWhen)
 
 
@@ -67,6 +69,14 @@ def gather(
     timeout: Duration | None = None,
     progress: Progress = False,
 ) -> list[T | BaseException]: ...
+@overload
+def gather(
+    futures: Iterable[_Nest] | Mapping[Any, _Nest],
+    *,
+    return_exceptions: bool = False,
+    timeout: Duration | None = None,
+    progress: Progress = False,
+) -> Any: ...
 def gather(
     futures: Any,
     *,
@@ -78,7 +88,8 @@ def gather(
 
     Args:
         futures: an iterable or a mapping of futures, jobs and futures of the standard library,
-            also mixed.
+            also mixed. Lists, tuples and dicts of them may be among them, however deep: their
+            results come in lists and dicts.
         return_exceptions: have errors in the place of results. Without, the first one that comes
             is raised at once, and the other calls go on.
         timeout: for all together; the calls go on when it is over.
@@ -89,7 +100,7 @@ def gather(
         WaitTimeout: they have not all ended in time.
         Blocking: one has not ended, and an event loop runs here; await :func:`agather`.
     """
-    several = Several(futures)
+    several = Several(futures, nested=True)
     with _together(several, return_exceptions, progress) as together:
         if not together.future.done():
             refuse_in_loop("gather", "agather")
@@ -132,6 +143,14 @@ async def agather(
     timeout: Duration | None = None,
     progress: Progress = False,
 ) -> list[T | BaseException]: ...
+@overload
+async def agather(
+    futures: Iterable[_Nest] | Mapping[Any, _Nest],
+    *,
+    return_exceptions: bool = False,
+    timeout: Duration | None = None,
+    progress: Progress = False,
+) -> Any: ...
 async def agather(
     futures: Any,
     *,
@@ -140,7 +159,7 @@ async def agather(
     progress: Progress = False,
 ) -> Any:
     """As :func:`gather`, awaited. Cancelling what awaits it cancels the calls; jobs go on."""
-    several = Several(futures)
+    several = Several(futures, nested=True)
     with _together(several, return_exceptions, progress) as together:
         try:
             await together.future.aresult(timeout)

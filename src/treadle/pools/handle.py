@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
+from treadle.durations import Duration
+from treadle.errors import InvalidCall, InvalidOption
 from treadle.hints import did_you_mean
 from treadle.loopthread import refuse_in_loop
 from treadle.pools.bound import Bound, MapOptions
@@ -14,17 +16,51 @@ from treadle.pools.mapping import Results
 from treadle.pools.steering import Steering
 from treadle.pools.submission import Kind
 
-__all__ = ["Handle"]
+__all__ = ["Callers", "Handle"]
 
 W = TypeVar("W")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# A mark of the functions that a handle has in the place of methods.
+_HANDLED = "_calls_a_worker"
 _OWN = frozenset({"init", "options", "restart", "start", "stop"})
 """Names of a class of workers that are not for calls."""
 
 
-class Handle(Steering, Generic[W]):
+class Callers(Generic[W]):
+    """What calls functions and methods of workers, for one key or for none."""
+
+    _crew: Crew
+    _cls: type[W]
+    _key: Any = None
+
+    @overload
+    def call(
+        self,
+        method: Callable[Concatenate[W, P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[R]: ...
+    @overload
+    def call(
+        self, method: Callable[Concatenate[W, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]: ...
+    def call(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a method of the worker, or any function that is given the worker first.
+
+        Type checkers know the parameters and the result. It is a future with ``blocking=True``,
+        too.
+
+        Raises:
+            WorkerStopped: after :meth:`stop`.
+            PoolFull: as many calls wait as may, and ``on_full="raise"``.
+        """
+        return self._crew.submit(*_called(self._cls, method), args, kwargs, self._key)
+
+
+class Handle(Steering, Callers[W]):
     """A worker, or a pool of them, behind one object. Made by ``Worker.options(…).init(…)``.
 
     Each method of the worker is one of the handle, which gives a future of its result::
@@ -49,50 +85,15 @@ class Handle(Steering, Generic[W]):
     def _method(self, name: str) -> Callable[..., Any]:
         crew = self._crew
         submit, method = crew.submit, Kind.METHOD
-
         if crew.options.blocking:
-
-            def blocking_call(*args: Any, **kwargs: Any) -> Any:
-                crew.refuse_blocking(name)
-                return submit(method, name, args, kwargs).result()
-
-            return blocking_call
+            return _blocking(crew, name)
 
         def call(*args: Any, **kwargs: Any) -> Future[Any]:
             return submit(method, name, args, kwargs)
 
         # Found at once the next time.
         self.__dict__[name] = call
-        return call
-
-    @overload
-    def call(
-        self,
-        method: Callable[Concatenate[W, P], Coroutine[Any, Any, R]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Future[R]: ...
-    @overload
-    def call(
-        self, method: Callable[Concatenate[W, P], R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[R]: ...
-    def call(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a method of the worker, or any function that is given the worker first.
-
-        Type checkers know the parameters and the result.
-
-        Raises:
-            WorkerStopped: after :meth:`stop`.
-            PoolFull: as many calls wait as may, and ``on_full="raise"``.
-        """
-        return self._crew.submit(*self._called(method), args, kwargs)
-
-    def _called(self, method: Callable[..., Any]) -> tuple[Kind, Any]:
-        name = getattr(method, "__name__", "")
-        if getattr(self._cls, name, None) is method:
-            return Kind.METHOD, name
-        return Kind.VISIT, method
+        return _marked(call, name)
 
     @overload
     def map(
@@ -124,7 +125,7 @@ class Handle(Steering, Generic[W]):
             for score in model.map(Model.predict, texts):
                 ...
         """
-        return Bound[..., Any](self._crew, *self._called(method)).map(*iterables, **options)
+        return Bound[..., Any](self._crew, *_called(self._cls, method)).map(*iterables, **options)
 
     @overload
     def starmap(
@@ -150,15 +151,27 @@ class Handle(Steering, Generic[W]):
         **options: Unpack[MapOptions],
     ) -> Results[Any]:
         """As :meth:`map`, for items that are the arguments of each call."""
-        return Bound[..., Any](self._crew, *self._called(method)).starmap(items, **options)
+        return Bound[..., Any](self._crew, *_called(self._cls, method)).starmap(items, **options)
 
     def keyed(self, key: Any) -> Keyed[W]:
-        """The same for calls of one key: with ``balancing="sticky"`` one worker gets them all."""
+        """The same for calls of one key, which one worker gets all, with ``balancing="sticky"``.
+
+        Raises:
+            InvalidOption: the balancing is another one, which would not look at the key.
+        """
+        balancing = self._crew.options.balancing
+        if balancing != "sticky":
+            raise InvalidOption(
+                f"with balancing={balancing!r} the key of a call says nothing; all of one key go "
+                f"to one worker with {self._cls.__name__}.options(balancing='sticky')",
+                option="balancing",
+                value=balancing,
+            )
         return Keyed(self._crew, self._cls, key)
 
     # ------------------------------------------------------------- its life
 
-    def restart(self, index: int | None = None, *, timeout: float | None = None) -> None:
+    def restart(self, index: int | None = None, *, timeout: Duration | None = None) -> None:
         """Restart the workers one after another, or one of them; calls wait or go to the others.
 
         A worker restarts between two calls, before those that wait. When one cannot be started
@@ -183,7 +196,7 @@ class Handle(Steering, Generic[W]):
             await self._crew.tender.restart(place)
 
 
-class Keyed(Generic[W]):
+class Keyed(Callers[W]):
     """Calls of one key."""
 
     def __init__(self, crew: Crew, cls: type[W], key: Any) -> None:
@@ -191,13 +204,54 @@ class Keyed(Generic[W]):
         self._cls = cls
         self._key = key
 
-    def __getattr__(self, name: str) -> Callable[..., Future[Any]]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         _check_name(self._cls, name)
+        if self._crew.options.blocking:
+            return _blocking(self._crew, name, self._key)
 
         def call(*args: Any, **kwargs: Any) -> Future[Any]:
             return self._crew.submit(Kind.METHOD, name, args, kwargs, self._key)
 
-        return call
+        return _marked(call, name)
+
+
+def _called(cls: type[Any], method: Callable[..., Any]) -> tuple[Kind, Any]:
+    """What is to be called: a method, by its name, or a function that is given the worker.
+
+    Raises:
+        InvalidCall: it is neither.
+    """
+    if not callable(method):
+        raise InvalidCall(
+            f"{method!r} cannot be called; name the method by the class, {cls.__name__}.{method}"
+            if isinstance(method, str)
+            else f"{method!r} cannot be called; give a method, {cls.__name__}.name, or a function"
+        )
+    name = getattr(method, "__name__", "")
+    if getattr(cls, name, None) is method:
+        return Kind.METHOD, name
+    handled = getattr(method, "__dict__", {}).get(_HANDLED)
+    if handled is not None:
+        raise InvalidCall(
+            f"{handled} of the handle calls by itself; give that of the class, "
+            f"{cls.__name__}.{handled}"
+        )
+    return Kind.VISIT, method
+
+
+def _blocking(crew: Crew, name: str, key: Any = None) -> Callable[..., Any]:
+    """Calls of a method that give its result."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        crew.refuse_blocking(name)
+        return crew.submit(Kind.METHOD, name, args, kwargs, key).result()
+
+    return _marked(call, name)
+
+
+def _marked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+    call.__dict__[_HANDLED] = name
+    return call
 
 
 def _check_name(cls: type[Any], name: str) -> None:

@@ -85,6 +85,8 @@ class _Course:
             asks = tuple(self._request.asks.values())
         return Policies(
             task=f"{crew.plan.name}.{call.name}",
+            args=call.args,
+            kwargs=call.kwargs,
             retry=crew.options.retry_of(call.name) or _ONCE,
             timeout=crew.options.timeout,
             asks=asks,
@@ -220,7 +222,8 @@ class _Journey(_Course):
 
     def interrupted(self, error: BaseException) -> bool:
         """Whether it is the caller that goes away, and no end of the call."""
-        return isinstance(error, asyncio.CancelledError) or self._too_late(error)
+        leaves = self._leaving is not None and isinstance(error, WorkerStopped)
+        return leaves or isinstance(error, asyncio.CancelledError) or self._too_late(error)
 
     async def pause(self, seconds: float) -> None:
         """Do nothing for a while."""
@@ -235,7 +238,11 @@ class _Journey(_Course):
 
     async def turn(self, ticket: Ticket, seconds: float) -> None:
         """Wait in the line of a limit."""
-        await self._keeper.awaited.turn(ticket, seconds)
+        began = self.clock.monotonic()
+        try:
+            await self._keeper.awaited.turn(ticket, seconds)
+        finally:
+            self._crew.underway.has_waited(self.clock.monotonic() - began)
 
     async def release(self, permit: Permit, unused: bool) -> None:
         """Give the limits back."""
@@ -305,7 +312,11 @@ class _Alone(_Course):
 
     def turn(self, ticket: Ticket, seconds: float) -> None:
         """Wait in the line of a limit."""
-        self._keeper.turn(ticket, seconds)
+        began = self.clock.monotonic()
+        try:
+            self._keeper.turn(ticket, seconds)
+        finally:
+            self._crew.underway.has_waited(self.clock.monotonic() - began)
 
     def release(self, permit: Permit, unused: bool) -> None:
         """Give the limits back."""

@@ -23,7 +23,7 @@ class Results(Generic[R_co]):
 
     They begin at once, as many ahead as its ``buffer`` allows. The first error is raised where its
     result would have been, and ends it; so does :meth:`close`, and to leave the loop early. What
-    has not ended then is cancelled.
+    has not ended then is cancelled. A ``StopIteration`` of a call comes as a ``RuntimeError``.
 
     Args:
         sender: makes calls of chunks of items.
@@ -197,4 +197,8 @@ class Results(Generic[R_co]):
             error: Any = outcome.error
             return error  # type: ignore[no-any-return]
         self.close()
+        if isinstance(outcome.error, StopIteration | StopAsyncIteration):
+            # Raised here it would end the loop as if there were no more items.
+            said = f"a call of a map raised {outcome.error!r}"
+            raise RuntimeError(said) from outcome.error  # noqa: TRY004 - nobody gave a wrong type
         raise outcome.error

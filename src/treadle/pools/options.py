@@ -16,8 +16,9 @@ from treadle.hints import did_you_mean
 from treadle.policies import Limits, Retry, Timeout
 from treadle.policies.limits import Limit
 from treadle.pools.balance import BALANCING, Balancing
-from treadle.pools.childoptions import CHILD_OPTIONS, refuse_elsewhere
+from treadle.pools.childoptions import CHILD_OPTIONS, ChildTerms, refuse_elsewhere
 from treadle.pools.limiting.limitpool import LimitPool
+from treadle.pools.peerwords import EXPLAINED, SYNONYMS
 from treadle.pools.rayoptions import RayNeeds, RayOptions, read_ray_options, refuse_without_ray
 
 __all__ = [
@@ -87,7 +88,7 @@ class WorkerOptions(TypedDict, total=False):
     ray: RayOptions
 
 
-class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
+class PoolOptions(ChildTerms, frozen=True, kw_only=True):
     """The same, read."""
 
     mode: Mode = "thread"
@@ -108,13 +109,6 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     start_delay: float = 0.0
     slots: int = 1
     name: str = ""
-    preload: tuple[str, ...] = ()
-    env: Mapping[str, str] = {}
-    max_calls: int | None = None
-    max_age: float | None = None
-    max_rss: int | None = None
-    fork: bool = False
-    around: tuple[Callable[[], Any], ...] = ()
     ray: RayNeeds = RayNeeds()
     # Names of the options that somebody has set. Not an option.
     given: frozenset[str] = frozenset()
@@ -125,18 +119,7 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
         return found if found is not None and found.max != 0 else None
 
 
-_SYNONYMS = {
-    "num_workers": "max_workers",
-    "workers": "max_workers",
-    "load_balancing": "balancing",
-    "num_retries": "retry",
-    "retries": "retry",
-    "max_queued": "max_queued_tasks",
-    "stop_timeout": "patience",
-}
-"""Words that people bring from elsewhere."""
-
-OPTIONS = tuple(name for name in PoolOptions.__struct_fields__ if name != "given")
+OPTIONS = tuple(WorkerOptions.__annotations__)
 
 
 def read_pool_options(given: Mapping[str, Any], base: PoolOptions | None = None) -> PoolOptions:
@@ -146,7 +129,7 @@ def read_pool_options(given: Mapping[str, Any], base: PoolOptions | None = None)
         UnknownOption: an option that does not exist.
         InvalidOption: a value that cannot work.
     """
-    refuse_unknown("a worker", given, OPTIONS, _SYNONYMS)
+    refuse_unknown("a worker", given, OPTIONS, SYNONYMS, EXPLAINED)
     options = base or PoolOptions()
     read = {name: _READERS[name](value) for name, value in given.items()}
     options = msgspec.structs.replace(options, **read, given=options.given | given.keys())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from treadle.errors import InvalidOption
 from treadle.pools.bound import Bound, MapOptions
 from treadle.pools.crew import Crew
 from treadle.pools.defaults import with_defaults
+from treadle.pools.executor import PoolExecutor
 from treadle.pools.future import Future
 from treadle.pools.mapping import Results
 from treadle.pools.options import (
@@ -54,6 +56,13 @@ class Pool(Steering):
         base = PoolOptions(max_workers=cores() if several else 1, balancing="least_active")
         read = with_defaults(read_pool_options({"mode": mode, **options}, base))
         check_handle(read)
+        if read.balancing == "sticky":
+            raise InvalidOption(
+                "balancing='sticky' goes by the key of a call, and a pool of functions has no "
+                "state to stay with; a handle of workers has keyed(key)",
+                option="balancing",
+                value="sticky",
+            )
         super().__init__(Crew(Plan(name=read.name or "pool"), read, alike=True))
         self._crew.start()
 
@@ -74,6 +83,13 @@ class Pool(Steering):
             PoolFull: as many calls wait as may, and ``on_full="raise"``.
         """
         return self._crew.submit(_FUNCTION, fn, args, kwargs)
+
+    def executor(self) -> PoolExecutor:
+        """The pool for code that wants a ``concurrent.futures.Executor``.
+
+        Its futures are those of the standard library. Its ``shutdown`` leaves the pool alone.
+        """
+        return PoolExecutor(self)
 
     @overload
     def bind(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Bound[P, R]: ...

@@ -7,6 +7,7 @@ from inspect import isawaitable
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from treadle.clock import Clock, SystemClock
 from treadle.errors import WorkerNotStarted, WorkerStopped
@@ -36,6 +37,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, Any] = {}
     # For messages.
     name: str = "worker"
+    # Methods that change the worker alone, which no fork of its process may keep for itself.
+    aside: tuple[str, ...] = ()
 
 
 class Resident:
@@ -101,9 +104,10 @@ class Resident:
         if worker is None:
             assert plan.cls is not None
             worker = plan.cls(*plan.args, **plan.kwargs)
+        # Models refuse what is no field of theirs.
+        put = force_setattr if isinstance(worker, msgspec.Struct) else object.__setattr__
         for name, value in plan.attributes.items():
-            # Models refuse what is no field of theirs.
-            object.__setattr__(worker, name, value)
+            put(worker, name, value)
         self._failure = None
         return worker
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from enum import Enum
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from treadle.clock import Clock, Timer
-from treadle.errors import WorkerError, WorkerNotStarted, WorkerStopped
+from treadle.errors import InvalidOption, WorkerError, WorkerNotStarted, WorkerStopped
 from treadle.logs import get_logger
 from treadle.policies.limitset import Limits
+from treadle.pools.crewstats import PlaceStats
 from treadle.pools.future import Future
+from treadle.pools.member import Member, Phase, is_well, taken
 from treadle.pools.options import PoolOptions
 from treadle.pools.pace import Pace, rates_of
 from treadle.pools.places.make import Maker
@@ -22,51 +23,12 @@ from treadle.pools.places.place import Place, life
 from treadle.pools.resident import Plan
 from treadle.pools.starting import begin_step, late
 
-__all__ = ["Member", "Staff"]
+__all__ = ["Staff"]
 
 _log = get_logger("treadle.pools")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
-
-
-class Phase(Enum):
-    """Where a worker is in its life."""
-
-    ABSENT = "absent"  # not started; the next job that needs it does it
-    READY = "ready"
-    # It is being started, looked after or restarted, or rests after it could not be started.
-    AWAY = "away"
-    DEAD = "dead"  # given up
-
-
 # Looking a member up in its enum costs more than a global name.
 _READY = Phase.READY
-
-
-class Member:
-    """One worker of a staff."""
-
-    __slots__ = (
-        "doubted", "failures", "index", "jobs", "listed", "pace", "phase", "place", "plan",
-        "restart", "resting", "taken",
-    )  # fmt: skip
-
-    def __init__(self, plan: Plan, index: int, pace: Pace) -> None:
-        self.index = index
-        self.plan = plan
-        self.place: Place | None = None
-        self.phase = Phase.ABSENT
-        # Of its slots, by jobs that run now.
-        self.taken = 0
-        # Given to it since it was started.
-        self.jobs = 0
-        # Starts and restarts in a row that came to nothing.
-        self.failures = 0
-        # Whether it is among those that can be lent now, or waits until its rates allow it.
-        self.listed = self.resting = False
-        self.pace = pace
-        # To be restarted, or asked for its health, before the next job.
-        self.restart = False
-        self.doubted = False
 
 
 class Staff:
@@ -102,17 +64,22 @@ class Staff:
         self.name = plan.name
         self.slots = options.slots
         self.patience = options.patience
-        self.restarts = 0
+        self._plan = plan
+        self._ready_made = tuple(ready_made)
         self._options = options
         self._clock = clock
         self._changed = changed
         self._give_up = give_up
         self._all_gone = all_gone
         self._rates = rates_of((*Limits.of(options.limits), *Limits.of(limits)))
-        self._maker = Maker(options, clock)
+        self._maker = Maker(options, clock, loop=asyncio.get_running_loop())
+        self._paces: dict[int, Pace] = {}
         number = len(ready_made) or options.max_workers
-        self.members = [self._member(plan, index, ready_made) for index in range(number)]
-        self._probes = _has(plan, ready_made, "healthy")
+        self.members = [self._member(index) for index in range(number)]
+        # Those too many, which end the jobs that they have.
+        self._leaving: list[Member] = []
+        self._abandoned = 0
+        self._probes = any(hasattr(one, "healthy") for one in (ready_made or (plan.cls,)))
         self._ready: deque[Member] = deque()
         self._absent = deque(self.members)
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -124,11 +91,13 @@ class Staff:
         if self._probes and options.probe_every is not None:
             self._later(options.probe_every, self._probe_idle)
 
-    def _member(self, plan: Plan, index: int, ready_made: Sequence[Any]) -> Member:
-        own = ready_made[index] if ready_made else None
-        attributes = {**plan.attributes, "index": index}
-        made = msgspec.structs.replace(plan, ready_made=own, attributes=attributes)
-        return Member(made, index, Pace(self._rates, self._clock))
+    def _member(self, index: int) -> Member:
+        own = self._ready_made[index] if self._ready_made else None
+        attributes = {**self._plan.attributes, "index": index}
+        made = msgspec.structs.replace(self._plan, ready_made=own, attributes=attributes)
+        # Who comes after one that left has its number, and goes on with its rates.
+        pace = self._paces.setdefault(index, Pace(self._rates, self._clock))
+        return Member(made, index, pace)
 
     @property
     def free(self) -> int:
@@ -146,7 +115,14 @@ class Staff:
     @property
     def abandoned(self) -> int:
         """Calls that were asked to end, did not, and were left to themselves."""
-        return sum(one.place.abandoned for one in self.members if one.place is not None)
+        places = (one.place for one in (*self.members, *self._leaving))
+        return self._abandoned + sum(place.abandoned for place in places if place is not None)
+
+    @property
+    def numbers(self) -> tuple[PlaceStats, ...]:
+        """What each worker has done: those that there are, then those that are leaving."""
+        there = sorted(self.members, key=lambda member: member.index)
+        return tuple(member.numbers for member in (*there, *self._leaving))
 
     # ------------------------------------------------------------- lending
 
@@ -158,6 +134,7 @@ class Staff:
         member = ready.popleft()
         member.listed = False
         member.taken += 1
+        member.total += 1
         member.jobs += 1
         if self._rates:
             member.pace.spend()
@@ -170,20 +147,19 @@ class Staff:
     def _list(self, member: Member) -> None:
         """Have it lent again if it can be, at once or as soon as its rates allow it."""
         if (
-            member.taken == self.slots
-            or member.listed
+            member.listed
+            or member.taken == self.slots
             or member.resting
             or member.restart
             or member.phase is not _READY
         ):
             return
-        pause = member.pace.pause() if self._rates else 0.0
-        if pause > 0:
+        if self._rates and (pause := member.pace.pause()) > 0:
             member.resting = True
             self._later(pause, lambda: self._rested(member))
-        else:
-            member.listed = True
-            self._ready.append(member)
+            return
+        member.listed = True
+        self._ready.append(member)
 
     def _rested(self, member: Member) -> None:
         member.resting = False
@@ -239,6 +215,10 @@ class Staff:
             restart: it asks for a fresh worker.
         """
         member.taken -= 1
+        member.errors += failed
+        if member.leaving:
+            self._see_off(member)
+            return
         if restart:
             member.restart = True
         if doubted or (failed and self._probes):
@@ -247,7 +227,10 @@ class Staff:
             return
         if not (member.restart or member.doubted):
             self._list(member)
-            self._wake()
+            if self._waiting:
+                self._wake()
+            else:
+                self._changed()
             return
         self._withdraw(member)
         if member.taken == 0:
@@ -267,14 +250,74 @@ class Staff:
         Raises:
             WorkerNotStarted: one could not; those that were are stopped again.
         """
+        absent, self._absent = self._absent, deque[Member]()
         try:
-            while self._absent:
-                await self._start(self._absent.popleft())
-                if self._absent and self._options.start_delay:
-                    await self._clock.sleep(self._options.start_delay)
+            await self._start_each(absent)
         except BaseException:
             await self.aclose()
             raise
+
+    async def _start_each(self, members: Iterable[Member]) -> None:
+        for number, member in enumerate(members):
+            if number and self._options.start_delay:
+                await self._clock.sleep(self._options.start_delay)
+            await self._start(member)
+
+    async def resize(self, workers: int) -> None:
+        """Have so many workers from now on.
+
+        Those too many, the dead ones first and then those with the largest numbers, end the jobs
+        that they have. Returns once new ones are started.
+
+        Raises:
+            InvalidOption: there are not so many ready-made ones.
+            WorkerNotStarted: a new one could not be; there are as many as before.
+            WorkerStopped: the staff is gone.
+        """
+        if self._ready_made and workers > len(self._ready_made):
+            raise InvalidOption(
+                f"max_workers={workers} is more than the {len(self._ready_made)} workers that were "
+                "given; a class of workers can be made more of",
+                option="max_workers",
+                value=workers,
+            )
+        if self._closed:
+            raise self._gone()
+        ranked = sorted(self.members, key=lambda one: (one.phase is Phase.DEAD, one.index))
+        for member in ranked[workers:]:
+            self._let_go(member)
+        known = {one.index for one in self.members}
+        free = (index for index in range(workers) if index not in known)
+        added = [self._member(next(free)) for _ in range(workers - len(self.members))]
+        self.members += added
+        try:
+            await self._start_each(added)
+        except BaseException:
+            for member in added:
+                self._let_go(member)
+            raise
+
+    def _let_go(self, member: Member) -> None:
+        if member.leaving:
+            return
+        self.members.remove(member)
+        self._leaving.append(member)
+        member.leaving = True
+        self._withdraw(member)
+        if member in self._absent:
+            self._absent.remove(member)
+        self._see_off(member)
+
+    def _see_off(self, member: Member) -> None:
+        """Stop a worker that leaves, once nothing needs it any more."""
+        if member.taken == 0 and member.phase is not Phase.AWAY and not self._closed:
+            member.phase = Phase.AWAY
+            self._spawn(self._part_with(member))
+
+    async def _part_with(self, member: Member) -> None:
+        await self._dismiss(member)
+        self._leaving.remove(member)
+        self._abandoned += 0 if member.place is None else member.place.abandoned
 
     async def _start(self, member: Member) -> None:
         member.phase = Phase.AWAY
@@ -284,6 +327,9 @@ class Staff:
             await self._in_time(member, "start")
         except WorkerError as error:
             self._failed(member, error)
+            raise
+        except BaseException:
+            member.phase = Phase.RESTING
             raise
         self._welcome(member)
 
@@ -300,7 +346,8 @@ class Staff:
             place.kill(error)
             taken.end(None, error)
 
-        await _taken(begin_step(place, step, self._clock, limit, overdue), step)
+        await taken(begin_step(place, step, self._clock, limit, overdue), step)
+        member.started = self._clock.now()
 
     def _welcome(self, member: Member) -> None:
         """It is ready for its next job."""
@@ -309,6 +356,9 @@ class Staff:
         member.phase = Phase.READY
         member.failures = 0
         member.restart = member.doubted = False
+        if member.leaving:
+            self._see_off(member)
+            return
         self._list(member)
         for _ in range(self.slots):
             self._wake()
@@ -317,9 +367,9 @@ class Staff:
         place = member.place
         assert place is not None, "a worker that was ready has a place"
         try:
-            if member.restart or not await _is_well(place):
+            if member.restart or not await is_well(place):
                 await self._in_time(member, "restart")
-                self.restarts += 1
+                member.restarts += 1
                 member.jobs = 0
         except WorkerError as error:
             await self._leave(member)
@@ -331,6 +381,11 @@ class Staff:
         """It could not be started or restarted: try later, or never again."""
         member.failures += 1
         member.jobs = 0
+        member.started = None
+        member.phase = Phase.RESTING
+        if member.leaving:
+            self._see_off(member)
+            return
         _log.warning("worker.not_started", worker=self.name, index=member.index,
                      failures=member.failures, error=repr(error))  # fmt: skip
         if self._give_up is not None and member.failures >= self._give_up:
@@ -344,6 +399,8 @@ class Staff:
         self._later(pause, lambda: self._recovered(member))
 
     def _recovered(self, member: Member) -> None:
+        if member.leaving:
+            return
         member.phase = Phase.ABSENT
         self._absent.append(member)
         self._wake()
@@ -391,7 +448,8 @@ class Staff:
             await asyncio.wait(self._tasks, timeout=self.patience)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(self._dismiss(member) for member in self.members))
+        there = (*self.members, *self._leaving)
+        await asyncio.gather(*(self._dismiss(member) for member in there))
         for place in self._lost:
             await asyncio.to_thread(place.join, 0.1)
 
@@ -421,35 +479,3 @@ class Staff:
 
     def _gone(self) -> WorkerStopped:
         return WorkerStopped(f"{self.name} was stopped", worker=self.name)
-
-
-def _has(plan: Plan, ready_made: Sequence[Any], step: str) -> bool:
-    return any(hasattr(one, step) for one in (ready_made or (plan.cls,)))
-
-
-async def _is_well(place: Place) -> bool:
-    try:
-        return bool(await _step(place, "healthy"))
-    except WorkerError:
-        return False
-
-
-async def _step(place: Place, step: str) -> Any:
-    """What a step of a worker's life gives.
-
-    Raises:
-        WorkerError: it raised, whatever that was: nothing that a worker raises ends the loop.
-    """
-    return await _taken(life(place, step), step)
-
-
-async def _taken(taken: Future[Any], step: str) -> Any:
-    try:
-        return await taken
-    except WorkerError:
-        raise
-    except BaseException as error:
-        us = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and us is not None and us.cancelling():
-            raise
-        raise WorkerError(f"{step}() raised {type(error).__name__}: {error}") from error

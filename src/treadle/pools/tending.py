@@ -96,6 +96,11 @@ class Tender:
         care = self._cares.get(place)
         return 0 if care is None else care.restarts
 
+    def is_restarting(self, place: Place) -> bool:
+        """Whether a worker is being restarted, or waits for that."""
+        care = self._cares.get(place)
+        return care is not None and care.restarting is not None
+
     # ------------------------------------------------------------- after each call
 
     def watch(self, call: Submission) -> None:
@@ -189,6 +194,7 @@ class Tender:
             care.restarts += failed is None
             rest = min(_LONGEST_REST, _FIRST_REST * 2.0 ** min(care.failures - 1, 16))
         if failed is None:
+            self._crew.began(place)
             self._crew.rest(place, False)
         elif not self._ended:
             _log.error("worker.not_restarted", worker=self._crew.plan.name, index=place.index,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Literal
 
 from treadle.errors import InvalidCall
@@ -17,6 +18,7 @@ __all__ = ["ReturnWhen", "Several", "Together"]
 _log = get_logger("treadle.pools")
 # Nearly all are, and need no call to be known.
 _OURS: Any = Future
+_COLLECTIONS: frozenset[type[Any]] = frozenset({list, tuple, dict})
 ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 
 
@@ -25,12 +27,13 @@ class Several:
 
     Args:
         given: an iterable of them, or a mapping with them as values.
+        nested: whether lists, tuples and dicts of them may be among them.
 
     Raises:
         InvalidCall: there is something else among them.
     """
 
-    def __init__(self, given: Iterable[Any] | Mapping[Any, Any]) -> None:
+    def __init__(self, given: Iterable[Any] | Mapping[Any, Any], *, nested: bool = False) -> None:
         if not isinstance(given, Iterable):
             raise InvalidCall(f"{given!r} is no list, dict or other iterable of futures")
         self.keys: list[Any] | None = None
@@ -39,12 +42,29 @@ class Several:
             self.given = list(given.values())
         else:
             self.given = list(given)
+        # What has the place of each of the given, when there are collections among them.
+        self._within: list[Several | None] | None = None
+        if nested and not _COLLECTIONS.isdisjoint(map(type, self.given)):
+            self._unfold()
         self.futures: list[Future[Any]] = [
             one if type(one) is _OURS else future_of(one) for one in self.given
         ]
 
+    def _unfold(self) -> None:
+        self._within = [
+            Several(one, nested=True) if type(one) in _COLLECTIONS else None for one in self.given
+        ]
+        pairs = zip(self.given, self._within, strict=True)
+        self.given = [leaf for one, inner in pairs for leaf in (inner.given if inner else [one])]
+
     def shaped(self, values: Iterable[Any]) -> Any:
         """Values in the form in which the futures were given: a list, or a dict."""
+        if self._within is not None:
+            left = iter(values)
+            values = [
+                next(left) if inner is None else inner.shaped(islice(left, len(inner.futures)))
+                for inner in self._within
+            ]
         if self.keys is None:
             return list(values)
         return dict(zip(self.keys, values, strict=True))
@@ -85,6 +105,8 @@ class Together:
         self._any = when == "FIRST_COMPLETED"
         self._any_failed = when == "FIRST_EXCEPTION"
         self._each = each
+        # Nothing but the last success is of interest.
+        self._plain = each is None and not self._any
         self._lock = threading.Lock()
         if not futures:
             self.future.end(None)
@@ -93,6 +115,12 @@ class Together:
             self._counted(failed, ended)
 
     def _ended(self, one: Future[Any]) -> None:
+        if one.failure is None and self._plain:
+            with self._lock:
+                self.left = left = self.left - 1
+            if left == 0:
+                self.future.end(None)
+            return
         self._counted(None if one.failure is None else one)
 
     def _counted(self, failed: Future[Any] | None, ended: int = 1) -> None:

@@ -22,6 +22,13 @@ class Underway:
         self._lock = threading.Lock()
         self._open: dict[Future[Any], Callable[[WorkerStopped], None] | None] = {}
         self._then: list[Callable[[], None]] = []
+        # Seconds in the lines of limits.
+        self.waited = 0.0
+
+    def has_waited(self, seconds: float) -> None:
+        """A call has left the line of a limit."""
+        with self._lock:
+            self.waited += seconds
 
     def add(
         self, future: Future[Any], let_go: Callable[[WorkerStopped], None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import iscoroutinefunction
+from inspect import Parameter, iscoroutinefunction, signature
 from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from msgspec.structs import replace
@@ -29,6 +29,8 @@ W = TypeVar("W")
 _TAKEN = frozenset(
     {"arestart", "astop", "call", "init", "keyed", "map", "options", "resize", "starmap", "stats"}
 )
+_GIVEN = frozenset({"index", "limits"})
+_ANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 class Worker:
@@ -80,6 +82,14 @@ class Worker:
                 f"{cls.__name__}.{taken[0]} has the name of a method of its handle, so nobody "
                 "could call it; give it another one",
                 option=taken[0],
+                value=cls,
+            )
+        hidden = sorted(name for name in _GIVEN if callable(vars(cls).get(name)))
+        if hidden:
+            raise InvalidOption(
+                f"{cls.__name__}.{hidden[0]} has the name of what each worker is given, its number "
+                "and its limits; give it another one",
+                option=hidden[0],
                 value=cls,
             )
 
@@ -165,6 +175,38 @@ class WorkerBuilder(Generic[W]):
     def plan(self) -> Plan:
         """How one worker is made."""
         return Plan(cls=self.cls, args=self._args, kwargs=self._kwargs, name=self.name)
+
+    def check_made(self) -> None:
+        """Return when its workers can be made from what it has.
+
+        Raises:
+            InvalidOption: naming the parameters for which there is no argument.
+        """
+        try:
+            parameters = signature(self.cls)
+        except (TypeError, ValueError):  # a class whose constructor says nothing of itself
+            return
+        name, given = self.cls.__name__, (self._args, self._kwargs)
+        try:
+            bound = parameters.bind_partial(*self._args, **self._kwargs).arguments
+        except TypeError as error:
+            raise InvalidOption(
+                f"worker={name} cannot be made from what it was bound to: {error}",
+                option="worker",
+                value=given,
+            ) from None
+        missing = [
+            one.name
+            for one in parameters.parameters.values()
+            if one.default is one.empty and one.kind not in _ANY and one.name not in bound
+        ]
+        if missing:
+            raise InvalidOption(
+                f"worker={name} cannot be made without {', '.join(missing)}: bind arguments, "
+                f"{name}.options(…).bind({', '.join(f'{one}=…' for one in missing)})",
+                option="worker",
+                value=given,
+            )
 
     def options(self, **options: Unpack[WorkerOptions]) -> WorkerBuilder[W]:
         """A copy with other options."""

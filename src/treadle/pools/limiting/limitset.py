@@ -58,6 +58,7 @@ class LimitSet(Limits):
     _source: Source
     _inside: bool
     _worker: int | None
+    _owner: str
     config: Mapping[str, Any]
 
     def __new__(
@@ -77,6 +78,7 @@ class LimitSet(Limits):
             made._source = opened(region_path(shared), made=False)
         made._inside = False
         made._worker = None
+        made._owner = ""
         made.config = dict(config or {})
         if shared is True and made:
             made._source.share()
@@ -95,7 +97,8 @@ class LimitSet(Limits):
 
     def __reduce__(self) -> tuple[Callable[..., LimitSet], tuple[Any, ...]]:
         path = self._source.share() if self else ""
-        return _restored, (tuple(self), self.config, path, self._inside, self._worker)
+        view = (self._inside, self._worker, self._owner)
+        return _restored, (tuple(self), self.config, path, view)
 
     def __copy__(self) -> Self:
         return self
@@ -193,8 +196,19 @@ class LimitSet(Limits):
         """The set as the code of a call sees it, which holds what calls take already."""
         view = super().__new__(type(self), *self)
         view._source, view.config = self._source, self.config
-        view._inside, view._worker = True, worker
+        view._inside, view._worker, view._owner = True, worker, self._owner
         return view
+
+    @property
+    def owner(self) -> str:
+        """Whose the limits are that have no key of their own."""
+        return self._owner
+
+    def beside(self, limits: Limits, owner: str) -> LimitSet:
+        """Other limits, counted where these are: equal keys share, the rest is the owner's."""
+        made = LimitSet(*limits, config=self.config)
+        made._source, made._owner = self._source, owner
+        return made
 
 
 class SetRequest:
@@ -221,15 +235,14 @@ def _restored(
     limits: tuple[Limit, ...],
     config: Mapping[str, Any],
     path: str | None,
-    inside: bool,
-    worker: int | None,
+    view: tuple[bool, int | None, str],
 ) -> LimitSet:
     made = LimitSet(*limits, config=config)
     if path is None:
         made._source = Source(AbsentKeeper(SystemClock()))
     elif path:
         made._source = opened(Path(path), made=True)
-    made._inside, made._worker = inside, worker
+    made._inside, made._worker, made._owner = view
     return made
 
 

@@ -41,6 +41,9 @@ class AsyncioPlace:
         clock: measures them.
     """
 
+    pid = 0
+    rss = None
+
     def __init__(
         self,
         plan: Plan,
@@ -67,6 +70,8 @@ class AsyncioPlace:
         self._woken = False
         self._tasks: dict[Future[Any], asyncio.Task[None]] = {}
         self._reasons: dict[Future[Any], BaseException] = {}
+        # Of them, those of the worker's life.
+        self._steps: set[Future[Any]] = set()
         self._over = 0
         self._failed = 0
         self._busy = 0.0
@@ -116,13 +121,7 @@ class AsyncioPlace:
 
     def submit(self, call: Submission) -> None:
         """Carry out a call beside the others."""
-        if not self._order.enter(call):
-            return
-        # Most are coroutines that are called in the loop itself.
-        known = call.kind is _METHOD and self._methods.get(call.what)
-        if known and asyncio._get_running_loop() is self._loop:
-            self._begin(call)
-        else:
+        if self._order.enter(call):
             self._go(call)
 
     def hasten(self, call: Submission) -> None:
@@ -131,7 +130,11 @@ class AsyncioPlace:
             self._go(call)
 
     def _go(self, call: Submission) -> None:
-        if call.kind is not _LIFE and not self._is_asynchronous(call):
+        # Most are methods that were called before.
+        known = self._methods.get(call.what) if call.kind is _METHOD else None
+        if known is None:
+            known = call.kind is _LIFE or self._is_asynchronous(call)
+        if not known:
             self._besides().submit(call)
         elif asyncio._get_running_loop() is self._loop:
             self._begin(call)
@@ -162,11 +165,9 @@ class AsyncioPlace:
         what = call.what
         if call.kind is not _METHOD:
             return _asynchronous(what)
-        known = self._methods.get(what)
-        if known is None:
-            ready_made: Any = self._plan.ready_made
-            code = getattr(self._plan.cls or ready_made, str(what), None)
-            known = self._methods[what] = _asynchronous(code)
+        ready_made: Any = self._plan.ready_made
+        code = getattr(self._plan.cls or ready_made, str(what), None)
+        known = self._methods[what] = _asynchronous(code)
         return known
 
     def _besides(self) -> Aside:
@@ -198,6 +199,8 @@ class AsyncioPlace:
 
     def _begin(self, call: Submission) -> None:
         loop, code = self._loop, self._carry_out(call)
+        if call.kind is _LIFE:
+            self._steps.add(call.future)
         # What loop.create_task does, without its Python half, unless somebody has replaced it.
         plain = loop.get_task_factory() is None
         self._tasks[call.future] = (
@@ -230,6 +233,8 @@ class AsyncioPlace:
     def _ended(self, call: Submission) -> None:
         if call.kind is not _LIFE:
             self._over += 1
+        else:
+            self._steps.discard(call.future)
         if self._order.leave(call):
             self._let_go()
 
@@ -264,6 +269,17 @@ class AsyncioPlace:
                    hint="let CancelledError through")  # fmt: skip
         self._ended(Submission(Kind.FUNCTION, "abandoned"))
 
+    def ask(self, error: BaseException) -> None:
+        """Cancel the coroutines that run, and ask plain code beside them."""
+        if self._aside is not None:
+            self._aside.ask(error)
+
+        def cancel_calls() -> None:
+            for future in [one for one in self._tasks if one not in self._steps]:
+                self._cancel(future, error)
+
+        self._call_soon(cancel_calls)
+
     def drop(self, error: BaseException) -> None:
         """End everything that has not begun, with an error; not the steps of its life."""
         for call in self._order.take_back():
@@ -296,9 +312,16 @@ class AsyncioPlace:
         def cancel_all() -> None:
             for future in list(self._tasks):
                 self._cancel(future, error)
+            self._loop.call_soon(self._cancel_forsaken)
 
         self._call_soon(cancel_all)
         self.close()
+
+    def _cancel_forsaken(self) -> None:
+        """What is left of calls for which nobody waits: all of them have begun by now."""
+        for future, task in list(self._tasks.items()):
+            if future.done():
+                task.cancel()
 
     def join(self, timeout: float | None) -> bool:
         """Block until everything has ended; whether it was in time. Nothing in its own loop."""

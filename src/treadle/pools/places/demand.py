@@ -37,6 +37,9 @@ class DemandPlace:
 
     index = 0
 
+    pid = 0
+    rss = None
+
     def __init__(
         self,
         make: Callable[[Plan, int], Place],
@@ -168,6 +171,14 @@ class DemandPlace:
         if place is not None:
             return place.interrupt(call, error)
         return call.future.end_cancelled() if error is None else call.future.end(None, error)
+
+    def ask(self, error: BaseException) -> None:
+        """Ask all of them to end; those whose worker is not there yet end at once."""
+        with self._lock:
+            places = list(self._live.values())
+        for place in places:
+            place.drop(error)
+            place.ask(error)
 
     def drop(self, error: BaseException) -> None:
         """End everything that has no worker yet, with an error."""

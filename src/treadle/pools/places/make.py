@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from treadle.clock import Clock, SystemClock
 from treadle.errors import Unsupported
@@ -24,6 +25,7 @@ class Maker:
         clock: measures the patience of the places.
         line: of calls that the threads of the pool share.
         idle: told when a place with a line of its own could carry out another call.
+        loop: in which all who give calls wait for their ends, where there is one.
     """
 
     def __init__(
@@ -32,7 +34,10 @@ class Maker:
         clock: Clock | None = None,
         line: SharedLine | None = None,
         idle: Callable[[], object] | None = None,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        self._loop = loop
         self._line = line
         self._idle = idle
         self._options = options
@@ -80,12 +85,14 @@ class Maker:
         from treadle.pools.places.process.lending import LendingPlace
         from treadle.pools.places.process.terms import Terms
 
-        terms = Terms(**{name: getattr(self._options, name) for name in Terms.__struct_fields__})
+        options = self._options
+        terms = Terms(slots=options.slots, patience=options.patience, **options.of_children)
+        rest: dict[str, Any] = {"clock": self._clock, "loop": self._loop, "idle": self._idle}
         if terms.slots == 1:
-            return LendingPlace(plan, index, terms=terms, clock=self._clock, idle=self._idle)
+            return LendingPlace(plan, index, terms=terms, **rest)
         from treadle.pools.places.process.several import OverlappingPlace
 
-        return OverlappingPlace(plan, index, terms=terms, clock=self._clock, idle=self._idle)
+        return OverlappingPlace(plan, index, terms=terms, **rest)
 
     def _ray(self, plan: Plan, index: int) -> Place:
         from treadle.pools.places.ray.cluster import require_ray

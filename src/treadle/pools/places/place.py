@@ -33,6 +33,16 @@ class Place(Protocol):
         ...
 
     @property
+    def pid(self) -> int:
+        """The process that it has for itself; 0 when there is none."""
+        ...
+
+    @property
+    def rss(self) -> int | None:
+        """The memory of that process, in bytes, where the system tells."""
+        ...
+
+    @property
     def busy(self) -> float:
         """Seconds that calls took, those that overlapped added up."""
         ...
@@ -64,6 +74,13 @@ class Place(Protocol):
         """Ask a call to end, then make it, as the mode can; False when it has ended.
 
         Its future ends with the error, or as cancelled without one.
+        """
+        ...
+
+    def ask(self, error: BaseException) -> None:
+        """Ask what runs to end with an error, but no step of the worker's life.
+
+        What does not hear it is ended as by :meth:`interrupt`, or left to :meth:`kill`.
         """
         ...
 

@@ -36,6 +36,8 @@ class Shift:
     def __init__(self, place: ThreadPlace, resident: Resident, *first: Submission) -> None:
         self.current: Submission | None = None
         self.abandoned = False
+        # Nobody waits for its end.
+        self.forsaken = False
         # Steps of the worker's life that come before the calls that wait.
         self.urgent: deque[Submission] = deque(first)
         self._place = place

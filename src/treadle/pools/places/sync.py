@@ -29,6 +29,8 @@ class SyncPlace:
     """
 
     abandoned = 0
+    pid = 0
+    rss = None
 
     def __init__(self, plan: Plan, index: int = 0, *, clock: Clock | None = None) -> None:
         self.index = index
@@ -83,6 +85,9 @@ class SyncPlace:
 
     # Nothing ever waits here.
     hasten = submit
+
+    def ask(self, error: BaseException) -> None:
+        """Nothing: nobody is there to ask while a call runs."""
 
     @property
     def here(self) -> bool:

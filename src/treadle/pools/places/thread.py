@@ -36,6 +36,9 @@ class ThreadPlace:
         line: of calls that it shares with others, once its worker is started.
     """
 
+    pid = 0
+    rss = None
+
     def __init__(
         self,
         plan: Plan,
@@ -55,6 +58,8 @@ class ThreadPlace:
         self._clock = clock or SystemClock()
         self.now = self._clock.monotonic
         self._over = 0
+        # Runs on beside the future that was ended.
+        self._asked: Submission | None = None
         self._patience = patience
         self._lock = threading.Lock()
         self._killed = False
@@ -131,7 +136,19 @@ class ThreadPlace:
             self._shift = self._begin_shift(Submission(Kind.LIFE, "start"), *shift.urgent)
         self._leave_alone(call, error)
 
+    def ask(self, error: BaseException) -> None:
+        """Cancel the coroutine that runs; plain code can ask ``stopping()``."""
+        shift = self._shift
+        call = shift.current
+        if call is None or call.kind is _LIFE:
+            return
+        self._asked = call
+        if not shift.cancel(call, error):
+            call.future.end(None, error)
+            shift.cancel(call, error)  # its coroutine may have begun meanwhile
+
     def _leave_alone(self, call: Submission, error: BaseException | None) -> None:
+        self._shift.forsaken = True
         if error is not None:
             call.future.end(None, error)
         else:
@@ -200,7 +217,8 @@ class ThreadPlace:
                 step.future.end(None, error)
 
     def _left(self, call: Submission, error: BaseException) -> None:
-        if not call.future.done():
+        goes_on = call is self._asked and self._shift.current is call
+        if goes_on or not call.future.done():
             self.abandoned += 1
             self._leave_alone(call, error)
 
@@ -209,7 +227,7 @@ class ThreadPlace:
         if self.here:
             return False
         thread = self._shift.thread
-        thread.join(timeout)
+        thread.join(0 if self._shift.forsaken else timeout)
         return not thread.is_alive()
 
     def passes_on(self, call: Submission, value: Any) -> bool:

@@ -21,7 +21,7 @@ from treadle.pools.sites.site import Call, Channel, Ended
 from treadle.pools.submission import Kind, Submission
 from treadle.records import NewJob, Note
 
-__all__ = ["Account", "ElsewhereSite", "HostPlace", "compact", "expanded"]
+__all__ = ["Account", "ElsewhereSite", "HostPlace", "JobCall", "compact", "expanded"]
 
 _log = get_logger("treadle.pools")
 _SAID: msgspec.msgpack.Decoder[Note | bool] = msgspec.msgpack.Decoder(Note | bool)
@@ -35,8 +35,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     fault: Fault | None = None
     undecodable: bool = False
     unsendable: bool = False
-    # It did not run: nobody has told the process what it is.
-    unknown: bool = False
     follow_ups: tuple[NewJob, ...] = ()
     committed: bool = False
 
@@ -73,25 +71,47 @@ class HostPlace(Place, Protocol):
         ...
 
 
-class _JobCall(Submission):
-    """A call whose code tells of itself meanwhile."""
+class JobCall(Submission):
+    """A call whose code tells of itself meanwhile.
 
-    __slots__ = ("said",)
+    Args:
+        call: itself.
+        channel: hears what its code says.
+    """
+
+    __slots__ = ("at", "channel", "loop", "taught", "told")
 
     def __init__(self, call: Call, channel: Channel) -> None:
         super().__init__(Kind.METHOD, "run", (compact(call),))
-        loop = asyncio.get_running_loop()
+        self.channel = channel
+        self.loop = asyncio.get_running_loop()
+        # The process that it was given to; and whether that was told of the task for it.
+        self.at: HostPlace | None = None
+        self.taught = False
+        # Ends when its call has, or when it should look for a process itself.
+        self.told: asyncio.Future[None] = self.loop.create_future()
 
-        def said(body: bytes) -> None:
-            word = _SAID.decode(body)
-            if isinstance(word, bool):
-                # At once: what it is about is on its way to the store.
-                channel.committing(word)
-                return
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens
-                loop.call_soon_threadsafe(channel.note, word)
+    def tell(self) -> None:
+        """Wake who waits for it. In the loop."""
+        if not self.told.done():
+            self.told.set_result(None)
 
-        self.said = said
+    async def end(self) -> None:
+        """Return when its call has ended, in whatever way. It has a process."""
+        while not self.future.done():
+            if self.told.done():
+                self.told = self.loop.create_future()
+            await self.told
+
+    def said(self, body: bytes) -> None:
+        """Hear what its code says."""
+        word = _SAID.decode(body)
+        if isinstance(word, bool):
+            # At once: what it is about is on its way to the store.
+            self.channel.committing(word)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens
+            self.loop.call_soon_threadsafe(self.channel.note, word)
 
 
 class ElsewhereSite:
@@ -123,7 +143,10 @@ class ElsewhereSite:
         self._numbers = 0
         self._places: list[HostPlace] = []
         self._idle: list[HostPlace] = []
-        self._waiting: deque[asyncio.Future[HostPlace | None]] = deque()
+        # Those that were let go. They end by themselves, as long as the loop runs.
+        self._leaving: list[HostPlace] = []
+        # Those that no process has yet.
+        self._waiting: deque[JobCall] = deque()
         self._watch: asyncio.Task[None] | None = None
 
     def _most(self) -> int:
@@ -136,82 +159,112 @@ class ElsewhereSite:
 
     async def run(self, call: Call, channel: Channel) -> Ended:
         """Run a call to its end. It has begun once it has a process."""
+        job = JobCall(call, channel)
         try:
-            place = await self._taken()
+            await self._carried_out(job)
+        except asyncio.CancelledError as asked:
+            if job.at is None:
+                raise
+            # The code is asked to end; when it has, is for its process to say, or its death.
+            job.at.interrupt(job, channel.ending or asked)
+            await job.end()
         except (TreadleError, OSError) as error:
             # It may be another day: a module is missing, or memory.
             _log.error("process.not_started", task=call.name, error=str(error))
             return Ended(error=error, undecodable=True)
-        submission = _JobCall(call, channel)
-        channel.started()
-        try:
-            ended = await self._ended(place, submission, channel)
-            if ended is None:
-                ended = await self._taught(place, call.name)
-            if ended is None:
-                submission = _JobCall(call, channel)
-                ended = await self._ended(place, submission, channel)
-            return ended or Ended(error=WorkerError(f"{self._name}: {call.name} stays unknown"))
-        finally:
-            if submission.future.done():
-                self._free(place)
+        if _is_unknown(job):
+            return await self._taught(job, call)
+        return self._told(job)
+
+    async def _carried_out(self, job: JobCall) -> None:
+        """Return when a call has ended, which begins when a process is free."""
+        while job.at is None:
+            if self._idle:
+                self._begin(self._idle.pop(), job)
+            elif len(self._places) < self._most():
+                self._begin(await self._started(), job)
             else:
-                loop = asyncio.get_running_loop()
-                submission.future.add_done_callback(partial(self._over, loop, place))
+                await self._waited(job)
+        await job.end()
 
-    async def _ended(
-        self, place: HostPlace, submission: _JobCall, channel: Channel
-    ) -> Ended | None:
-        """What came of a call; ``None`` when its process does not know the task."""
+    async def _waited(self, job: JobCall) -> None:
+        """Return when a call that waits has ended, or may look for a process itself."""
+        if job.told.done():
+            job.told = job.loop.create_future()
+        self._waiting.append(job)
+        try:
+            await job.told
+        except asyncio.CancelledError:
+            if not job.told.cancelled() and job.at is None:
+                self._look_again()  # told for nothing: another one may have the room
+            raise
+
+    def _begin(self, place: HostPlace, job: JobCall) -> None:
+        """Give a call to a process that has nothing else to do."""
+        job.at = place
+        job.channel.started()
+        self._give(place, job)
+
+    def _give(self, place: HostPlace, job: JobCall) -> None:
+        job.at = place
         place.total += 1
-        place.submit(submission)
-        future: Future[Account | bytes] = submission.future
-        try:
-            await _settled(future)
-        except asyncio.CancelledError as asked:
-            # The code is asked to end; when it has, is for its process to say, or its death.
-            place.interrupt(submission, channel.ending or asked)
-            await _settled(future)
-        error = future.failure
-        if error is None:
-            account = expanded(Account, future.result())
-            return None if account.unknown else _told(account)
-        if channel.ending is not None:
-            return Ended(error=channel.ending)
-        return Ended(error=error, fault=capture(error), crashed=isinstance(error, WorkerCrashed))
+        job.future.add_done_callback(partial(self._heard, job))
+        place.submit(job)
 
-    async def _taught(self, place: HostPlace, name: str) -> Ended | None:
-        """Tell a process of a task that was declared after its app was loaded there.
+    def _heard(self, job: JobCall, _: Any) -> None:
+        """A call has ended. In whatever thread hears it."""
+        if asyncio._get_running_loop() is job.loop:
+            self._over(job)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            job.loop.call_soon_threadsafe(self._over, job)
 
-        Returns:
-            What comes of the call when that cannot be.
+    def _over(self, job: JobCall) -> None:
+        # At once, so that its process has the next one before anybody else is woken.
+        if job.at is not None and (job.taught or not _is_unknown(job)):
+            self._free(job.at)
+        job.tell()
+
+    async def _taught(self, job: JobCall, call: Call) -> Ended:
+        """What comes of a call of a task that was declared after the app was loaded there.
+
+        Its process, which is still kept for it, is told of the task and given the call again.
         """
+        place, again = job.at, JobCall(call, job.channel)
+        assert place is not None, "it was carried out"
+        again.taught = True
         try:
-            lesson = Submission(Kind.METHOD, "learn", self._lesson(name))
+            lesson = Submission(Kind.METHOD, "learn", self._lesson(call.name))
             place.total += 1
             place.submit(lesson)
             await lesson.future.aresult()
+            self._give(place, again)
         except Exception as error:  # noqa: BLE001 - whatever the import of a module raises
             return Ended(error=error, undecodable=True)
-        return None
+        finally:
+            if again.at is None:
+                self._free(place)
+        try:
+            await again.end()
+        except asyncio.CancelledError as asked:
+            place.interrupt(again, job.channel.ending or asked)
+            await again.end()
+        return self._told(again)
+
+    def _told(self, job: JobCall) -> Ended:
+        """What came of a call that has ended."""
+        future: Future[Account | bytes | None] = job.future
+        error, ending = future.failure, job.channel.ending
+        if error is None:
+            account = future.result()
+            if account is None:
+                return Ended(error=WorkerError(f"{self._name}: the task stays unknown"))
+            return _read(expanded(Account, account))
+        if ending is not None:
+            return Ended(error=ending)
+        return Ended(error=error, fault=capture(error), crashed=isinstance(error, WorkerCrashed))
 
     # ------------------------------------------------------------- processes
-
-    async def _taken(self) -> HostPlace:
-        while not self._idle:
-            if len(self._places) < self._most():
-                return await self._started()
-            turn: asyncio.Future[HostPlace | None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                place = await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._passed_by(turn.result())
-                raise
-            if place is not None:
-                return place
-        return self._idle.pop()
 
     async def _started(self) -> HostPlace:
         place = self._made(self._numbers)
@@ -231,33 +284,24 @@ class ElsewhereSite:
 
     def _let_go(self, place: HostPlace) -> None:
         self._places.remove(place)
+        self._leaving = [*(one for one in self._leaving if not one.join(0)), place]
         place.close()
-
-    def _over(self, loop: asyncio.AbstractEventLoop, place: HostPlace, _: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(self._free, place)
 
     def _free(self, place: HostPlace) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(place)
+            job = self._waiting.popleft()
+            if not job.told.done():
+                self._begin(place, job)
                 return
         self._idle.append(place)
-
-    def _passed_by(self, place: HostPlace | None) -> None:
-        if place is not None:
-            self._free(place)
-        else:
-            self._look_again()
 
     def _look_again(self) -> None:
         """Have those that wait look whether they may start a process."""
         room = self._most() - len(self._places) if self._waiting else 0
         while room > 0 and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            job = self._waiting.popleft()
+            if not job.told.done():
+                job.tell()
                 room -= 1
 
     async def _watch_for_stop(self) -> None:
@@ -281,17 +325,20 @@ class ElsewhereSite:
                 place.kill(WorkerCrashed("it did not stop in time"))
             except Exception:  # noqa: BLE001 - it is gone all the same
                 _log.exception("worker.stop_failed", worker=self._name)
-        for place in places:
+        leaving, self._leaving = self._leaving, []
+        for place in leaving:
+            if not await asyncio.to_thread(place.join, self._patience):
+                place.kill(WorkerCrashed("it did not start and stop in time"))
+        for place in (*places, *leaving):
             await asyncio.to_thread(place.join, self._patience * 2)
 
 
-async def _settled(future: Future[Any]) -> None:
-    """Return when a future has ended, in whatever way."""
-    with contextlib.suppress(Exception):
-        await future.aresult()
+def _is_unknown(job: JobCall) -> bool:
+    """Whether a call has ended because nobody has told its process what it is."""
+    return job.future.failure is None and job.future.result() is None
 
 
-def _told(account: Account) -> Ended:
+def _read(account: Account) -> Ended:
     error = None if account.error is None else unpack_error(account.error, "its process")
     return Ended(
         result=account.result,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from treadle.clock import Clock
+from treadle.pools.needs import PlaceNeeds
 from treadle.pools.places.process.place import ProcessPlace
 from treadle.pools.places.process.terms import Terms
 from treadle.pools.resident import Plan
@@ -20,21 +22,30 @@ class ProcessSite(ElsewhereSite):
         plan: of the host, which lives in each child: ``run(call)`` carries out a call and gives an
             :class:`~treadle.pools.sites.elsewhere.Account`, ``learn(…)`` takes a lesson.
         clock: for the age of children.
+        needs: of the tasks whose calls they are.
         most: children.
         patience, rest: see :class:`~treadle.pools.sites.elsewhere.ElsewhereSite`.
     """
 
     def __init__(
-        self, plan: Plan, *, clock: Clock, most: int, patience: float, **rest: Any
+        self,
+        plan: Plan,
+        *,
+        clock: Clock,
+        needs: PlaceNeeds,
+        most: int,
+        patience: float,
+        **rest: Any,
     ) -> None:
         super().__init__(plan.name, patience=patience, **rest)
         self._plan = plan
         self._clock = clock
-        self._terms = Terms(patience=patience)
+        self._terms = Terms(patience=patience, **needs.of_children)
         self._bound = most
 
     def _most(self) -> int:
         return self._bound
 
     def _made(self, index: int) -> ProcessPlace:
-        return ProcessPlace(self._plan, index, terms=self._terms, clock=self._clock)
+        loop = asyncio.get_running_loop()
+        return ProcessPlace(self._plan, index, terms=self._terms, clock=self._clock, loop=loop)

@@ -11,7 +11,7 @@ from treadle.pools.places.ray.cluster import room_for
 from treadle.pools.places.ray.place import RayPlace
 from treadle.pools.rayoptions import RayNeeds
 from treadle.pools.resident import Plan
-from treadle.pools.sites.elsewhere import ElsewhereSite, HostPlace
+from treadle.pools.sites.elsewhere import ElsewhereSite, HostPlace, JobCall
 
 __all__ = ["RaySite"]
 
@@ -57,12 +57,11 @@ class RaySite(ElsewhereSite):
     def _made(self, index: int) -> RayPlace:
         return RayPlace(self._plan, index, needs=self._needs, patience=self._patience)
 
-    async def _taken(self) -> HostPlace:
-        place = await super()._taken()
+    def _begin(self, place: HostPlace, job: JobCall) -> None:
         timer = self._rests.pop(place, None)
         if timer is not None:
             timer.cancel()
-        return place
+        super()._begin(place, job)
 
     def _free(self, place: HostPlace) -> None:
         super()._free(place)

@@ -22,9 +22,10 @@ from treadle.errors import (
 )
 from treadle.faults import capture
 from treadle.policies.match import leaf
+from treadle.pools.member import Member
 from treadle.pools.places.place import Place
 from treadle.pools.sites.site import Call, Channel, Ended, Program
-from treadle.pools.staff import Member, Staff
+from treadle.pools.staff import Staff
 from treadle.pools.submission import Kind, Submission
 
 __all__ = ["WorkerSite"]
@@ -65,12 +66,14 @@ class WorkerSite:
         self._visits[channel] = member
         visit = _Visit(self, member)
         failed, restart = True, False
+        begun = self._clock.monotonic()
         try:
             channel.started()
             ended = await self._program(call, channel, visit.invoke)
             failed, restart = (False, False) if ended.error is None else _judged(ended.error)
         finally:
             if self._visits.pop(channel, None) is not None:
+                member.busy += self._clock.monotonic() - begun
                 self.staff.give_back(
                     member, failed=failed, doubted=visit.asked, restart=restart or visit.spoilt
                 )
@@ -103,24 +106,22 @@ class WorkerSite:
         return call.future.done()
 
 
-class _Visit:
+class _Visit(msgspec.Struct, eq=False):
     """The function of one call at one worker."""
 
-    __slots__ = ("_member", "_site", "absent", "asked", "crashed", "spoilt")
-
-    def __init__(self, site: WorkerSite, member: Member) -> None:
-        self._site = site
-        self._member = member
-        # The code was asked to end; it may not have ended when the call has.
-        self.asked = False
-        # The worker has gone or was left with code that does not end.
-        self.absent = self.spoilt = False
-        # What the worker lived in has died under the code.
-        self.crashed: WorkerCrashed | None = None
+    site: WorkerSite
+    member: Member
+    # The code was asked to end; it may not have ended when the call has.
+    asked: bool = False
+    # The worker has gone or was left with code that does not end.
+    absent: bool = False
+    spoilt: bool = False
+    # What the worker lived in has died under the code.
+    crashed: WorkerCrashed | None = None
 
     async def invoke(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns, called with the worker before the other arguments."""
-        place = self._member.place
+        place = self.member.place
         assert place is not None, "a worker that is lent has a place"
         plain = not _is_async(fn)
         neighbour = None if plain else getattr(place, "resident", None)
@@ -136,10 +137,10 @@ class _Visit:
         try:
             return await call.future
         except WorkerCrashed as error:
-            self.crashed = error if error.worker == self._site.staff.name else None
+            self.crashed = error if error.worker == self.site.staff.name else None
             raise
         except (WorkerNotStarted, WorkerStopped) as error:
-            self.absent = self.spoilt = error.worker == self._site.staff.name
+            self.absent = self.spoilt = error.worker == self.site.staff.name
             raise
         except asyncio.CancelledError:
             if call.future.done():
@@ -153,7 +154,7 @@ class _Visit:
         """
         self.asked = True
         abandoned = place.abandoned
-        if not (plain and await self._site.noticed(call)):
+        if not (plain and await self.site.noticed(call)):
             place.interrupt(call)
         try:
             return await call.future

@@ -31,6 +31,8 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     log_level: int = 30
     # Calls that overlap.
     slots: int = 1
+    # Each call runs in a fork, which has a group of its own.
+    forks: bool = False
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):

@@ -102,6 +102,7 @@ class Child:
         self._cancelled = 0
         self._pid = os.getpid()
         self._manner: Manner | None = None
+        self._aside: tuple[str, ...] = ()
         # Whether anybody wants to know how much memory it uses.
         self._weighs = False
         self._weighed = 0.0
@@ -164,10 +165,11 @@ class Child:
                 order.body, order.descriptors, f"the worker {self.name}"
             )
             self._resident = Resident(plan)
+            self._aside = plan.aside
             return self._finished(self._resident.perform(Kind.LIFE, "start", (), {})), "start"
         kind, what, args, kwargs = open_parcel(order.body, order.descriptors, self._a_call)
         name = what if isinstance(what, str) else getattr(what, "__name__", "a call")
-        if self._manner is None or kind == _LIFE:
+        if self._manner is None or kind == _LIFE or what in self._aside:
             assert self._resident is not None, "the plan comes first"
             value = self._resident.perform(kind, what, args, kwargs)
             return self._finished(value) if is_awaitable(value) else value, name

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
+from treadle.logs import fields_of
 
 __all__ = ["forward", "replay"]
 
@@ -48,7 +50,6 @@ def _encoded(record: logging.LogRecord) -> bytes:
     trouble = record.exc_text
     if trouble is None and record.exc_info:
         trouble = _FORMATTER.formatException(record.exc_info)
-    fields: Mapping[str, Any] = getattr(record, "treadle", {})
     return _ENCODER.encode(
         _Record(
             name=record.name,
@@ -61,7 +62,7 @@ def _encoded(record: logging.LogRecord) -> bytes:
             thread=record.threadName or "",
             pid=record.process or 0,
             trouble=None if trouble is None else _sound(trouble),
-            fields={str(key): value for key, value in fields.items()},
+            fields={str(key): value for key, value in fields_of(record).items()},
         )
     )
 

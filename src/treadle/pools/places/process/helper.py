@@ -23,6 +23,7 @@ import msgspec
 
 from treadle.pools.places.process import child, wire
 from treadle.pools.places.process.birth import Birth, Death, House
+from treadle.pools.places.process.groups import end_group, end_session
 from treadle.pools.places.process.wire import Frame, Receiver, frame, send_all
 
 __all__ = ["main"]
@@ -48,6 +49,8 @@ class _Helper:
         self._pids: dict[int, int] = {}
         # Those that were sent SIGKILL from here.
         self._killed: set[int] = set()
+        # Those whose calls have groups of their own.
+        self._forking: set[int] = set()
         self._refusal = ""
         self._ooms = _oom_kills()
         self._die_with_parent = _death_signal()
@@ -119,6 +122,7 @@ class _Helper:
             if self._refusal:
                 self._tell(wire.DIED, order.number, Death(refusal=self._refusal))
                 return None
+            birth = msgspec.json.decode(order.body, type=Birth)
             try:
                 pid = os.fork()
             except OSError as error:
@@ -127,9 +131,10 @@ class _Helper:
                 return None
             if pid == 0:
                 self._become_child()
-                birth = msgspec.json.decode(order.body, type=Birth)
                 return birth, os.dup(sock), os.dup(board)
             self._pids[order.number] = pid
+            if birth.forks:
+                self._forking.add(order.number)
             send_all(self._control, frame(wire.BORN, order.number, pid.to_bytes(8, "little")))
             return None
         finally:
@@ -166,14 +171,20 @@ class _Helper:
             if not _has_ended(pid):
                 continue
             # Before it is reaped its number cannot become that of others.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            self._end_whole(number, pid)
             _, status = os.waitpid(pid, 0)
             del self._pids[number]
             code = os.waitstatus_to_exitcode(status)
             death = Death(status=code, oom=self._was_oom(number, code))
             with contextlib.suppress(OSError):
                 self._tell(wire.DIED, number, death)
+
+    def _end_whole(self, number: int, pid: int) -> None:
+        if number in self._forking:
+            self._forking.discard(number)
+            end_session(pid)
+        else:
+            end_group(pid)
 
     def _was_oom(self, number: int, code: int) -> bool:
         if code != -signal.SIGKILL or number in self._killed:
@@ -186,8 +197,8 @@ class _Helper:
         send_all(self._control, frame(tag, number, msgspec.json.encode(death)))
 
     def _end_all(self) -> None:
-        for number in list(self._pids):
-            self._signal(number, signal.SIGKILL, whole=True)
+        for number, pid in self._pids.items():
+            self._end_whole(number, pid)
         for pid in self._pids.values():
             os.waitpid(pid, 0)
 
@@ -227,8 +238,23 @@ def _death_signal() -> Any:
 def _oom_kills() -> int:
     """How often the system has killed for want of memory in this control group."""
     try:
-        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-        text = Path(f"/sys/fs/cgroup{group}/memory.events").read_text()
-        return int(dict(line.split() for line in text.splitlines())["oom_kill"])
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(map(_kills_in, lines))
+
+
+def _kills_in(line: str) -> int:
+    """The same, of one of the groups that this process is in: one for each kind, or one for all."""
+    _, kinds, group = line.split(":", 2)
+    if not kinds:
+        file = f"/sys/fs/cgroup{group}/memory.events"
+    elif "memory" in kinds.split(","):
+        file = f"/sys/fs/cgroup/memory{group}/memory.oom_control"
+    else:
+        return 0
+    try:
+        facts = dict(fact.split() for fact in Path(file).read_text().splitlines())
+        return int(facts["oom_kill"])
     except (OSError, KeyError, ValueError):
         return 0

@@ -80,7 +80,7 @@ class LendingPlace(ProcessPlace):
             self._pump()
         if self._ends:
             # Who asks holds what those who hear of an end may wait for.
-            self._nursery.hub.post(self._settle)
+            self._ear.post(self._settle)
 
     def interrupt(self, call: Submission, error: BaseException | None = None) -> bool:
         """End a call; see :meth:`ProcessPlace.interrupt`. It may be with another place by now."""

@@ -7,11 +7,13 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from treadle.pools.places.process.birth import Birth, Death
 from treadle.pools.places.process.board import Board
+from treadle.pools.places.process.ear import Ear
 from treadle.pools.places.process.nursery import KILL, TERM, Nursery
 from treadle.pools.places.process.terms import Terms
 from treadle.pools.places.process.wire import Frame, Receiver, Sender
@@ -24,7 +26,7 @@ often: to be woken for each report costs more than most calls."""
 
 
 class Owner(Protocol):
-    """Hears what a child says. In the thread of the hub."""
+    """Hears what a child says. Where its ear listens, which is one place for all of a life."""
 
     def heard(self, life: Life, frames: Sequence[Frame]) -> bool:
         """It said something; whether it need not be heard again at once."""
@@ -43,10 +45,12 @@ class Life:
         nursery: starts it, and has to live as long.
         name: of the place.
         terms: of the place.
+        ear: listens to it.
     """
 
-    def __init__(self, owner: Owner, nursery: Nursery, name: str, terms: Terms) -> None:
+    def __init__(self, owner: Owner, nursery: Nursery, name: str, terms: Terms, ear: Ear) -> None:
         self.nursery = nursery
+        self._ear = ear
         self.pid = 0
         # It carries out calls: its worker is made.
         self.ready = False
@@ -74,8 +78,9 @@ class Life:
             env=dict(terms.env),
             log_level=logging.getLogger().getEffectiveLevel(),
             slots=terms.slots,
+            forks=terms.fork,
         )
-        nursery.hub.watch(self._sock, self._readable)
+        ear.watch(self._sock, self._readable)
         with theirs:
             self._number = nursery.birth(birth, theirs.fileno(), self.board.descriptor, self)
         self.board.close_descriptor()
@@ -89,7 +94,7 @@ class Life:
             self._sender.send(frames, descriptors)
             full = self._sender.is_full
         if full and not was_full:
-            self.nursery.hub.watch(self._sock, self._readable, self._writable)
+            self._ear.watch(self._sock, self._readable, self._writable)
 
     def has_served(self, terms: Terms, now: float) -> bool:
         """Whether it has lived long enough."""
@@ -124,14 +129,14 @@ class Life:
         # Threads of the worker's may keep it.
         self.nursery.hub.call_later(self._patience, self.kill)
 
-    # ------------------------------------------------------------- in the thread of the hub
+    # ------------------------------------------------------------- where its ear listens
 
     def _writable(self) -> None:
         with self._sending:
             self._sender.flush()
             full = self._sender.is_full
         if not full:
-            self.nursery.hub.watch(self._sock, self._readable)
+            self._ear.watch(self._sock, self._readable)
 
     def _readable(self) -> None:
         try:
@@ -140,18 +145,25 @@ class Life:
             return
         if frames is None:
             # Its death is told by the helper; a child that closes and stays has to be ended.
-            self.nursery.hub.pause(self._sock)
+            self._ear.pause(self._sock)
             self.nursery.hub.call_later(self._patience, self.kill)
             return
         if self._owner.heard(self, frames):
-            self.nursery.hub.rest(self._sock, REST, self._readable)
+            self._ear.rest(self._sock, REST, self._readable)
 
     def born(self, pid: int) -> None:
-        """It lives."""
+        """It lives. In the thread of the hub."""
         self.pid = pid
 
     def died(self, death: Death) -> None:
-        """It has ended: hear what it said before, and let go."""
+        """It has ended. In the thread of the hub."""
+        if self._ear.is_current:
+            self._mourn(death)
+        else:
+            self._ear.post(partial(self._mourn, death))
+
+    def _mourn(self, death: Death) -> None:
+        """Hear what it said before its end, and let go."""
         while True:
             try:
                 frames = self._receiver.receive()
@@ -168,7 +180,7 @@ class Life:
             self._dead = True
             self._sender.close()
         self._receiver.close()
-        self.nursery.hub.forget(self._sock)
+        self._ear.forget(self._sock)
         self.board.close()
 
 

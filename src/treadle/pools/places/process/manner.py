@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from treadle.errors import CallCancelled, Unsupported, WorkerCrashed
+from treadle.pools.places.process.groups import LINUX, end_group
 from treadle.pools.places.process.parcel import pack, unpack
 from treadle.pools.places.process.terms import Terms
 from treadle.pools.places.process.trouble import pack_error, unpack_error
@@ -48,7 +49,7 @@ def manner_of(terms: Terms) -> Manner | None:
 def _forked(perform: Callable[[], Any]) -> Any:
     """What a function returned in a fork of this process, which has ended when this returns.
 
-    Whatever the function leaves behind is gone with it.
+    Whatever the function leaves behind is gone with it, processes that it has started included.
 
     Raises:
         Unsupported: there are other threads, whose locks a fork would hold for ever.
@@ -64,6 +65,8 @@ def _forked(perform: Callable[[], Any]) -> Any:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
+        if LINUX:
+            os.setpgid(0, 0)
         os.close(reading)
         _tell(writing, perform)
     os.close(writing)
@@ -74,6 +77,8 @@ def _forked(perform: Callable[[], Any]) -> Any:
         os.kill(pid, signal.SIGKILL)
         raise CallCancelled("the fork of the call was ended") from asked
     finally:
+        if LINUX:
+            end_group(pid)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if told[:1] == _VALUE:
         return unpack(told[1:], "the result")
@@ -97,4 +102,7 @@ def _tell(writing: int, perform: Callable[[], Any]) -> None:
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(told)
     finally:
+        if LINUX:
+            # What it has started may keep the pipe open.
+            end_group(os.getpid())
         os._exit(0)

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from treadle.clock import Clock, SystemClock
-from treadle.errors import CallCancelled, WorkerCrashed, WorkerNotStarted
+from treadle.errors import CallCancelled
 from treadle.logs import get_logger
 from treadle.pools.places.process import wire
-from treadle.pools.places.process.birth import Death
-from treadle.pools.places.process.ends import crash_of, end, finish, may_rest
+from treadle.pools.places.process.ends import end, finish, may_rest
 from treadle.pools.places.process.errand import Errand, packed_call
 from treadle.pools.places.process.forwarding import replay
 from treadle.pools.places.process.life import Life
-from treadle.pools.places.process.line import Line
-from treadle.pools.places.process.manner import manner_of
-from treadle.pools.places.process.nursery import nursery, release
-from treadle.pools.places.process.parcel import Parcel, pack
-from treadle.pools.places.process.terms import Terms
-from treadle.pools.places.process.trouble import unpack_error
+from treadle.pools.places.process.nursery import release
+from treadle.pools.places.process.parcel import Parcel
+from treadle.pools.places.process.raising import Raising
 from treadle.pools.places.process.wire import Frame, frame
 from treadle.pools.resident import Plan
 from treadle.pools.submission import Kind, Submission, said_of
@@ -33,14 +27,11 @@ __all__ = ["ProcessPlace"]
 _log = get_logger("treadle.pools")
 # Looking a member up in its enum costs more than a global name.
 _LIFE = Kind.LIFE
-# Children in a row that come to nothing before what waits is given up.
-_STARTS = 5
-_LONGEST_PAUSE = 30.0
 # Seconds that code has to end once it was interrupted.
 _GRACE = 1.0
 
 
-class ProcessPlace:
+class ProcessPlace(Raising):
     """Its worker lives in a child process; calls are carried out one after another.
 
     A child that dies takes with it the call that it was carrying out, and no other: the place
@@ -49,48 +40,20 @@ class ProcessPlace:
     Args:
         plan: how the worker is made.
         index: its number.
-        terms: of the children.
-        clock: measures their age.
+        rest: see :class:`~treadle.pools.places.process.raising.Raising`.
     """
 
     abandoned = 0
 
-    def __init__(
-        self,
-        plan: Plan,
-        index: int = 0,
-        *,
-        terms: Terms | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self.index = index
+    def __init__(self, plan: Plan, index: int = 0, **rest: Any) -> None:
+        super().__init__(plan, index, **rest)
         self.total = 0
         self.failed = 0
         self.busy = 0.0
         self._over = 0
-        self._plan = plan
-        self._name = f"{plan.name}-{index}"
-        self._terms = terms or Terms()
-        self._clock = clock or SystemClock()
-        self._now = self._clock.monotonic
         # When the child got to the call that it carries out.
         self._since = 0.0
-        self._lock = threading.Lock()
-        self._line = Line()
-        self._nursery = nursery(self._terms.preload)
-        # What each child is told first.
-        self._packed: Errand | None = None
-        # The step that waits for the first child to be ready.
-        self._first: Submission | None = None
-        self._life: Life | None = None
-        # Children in a row that came to nothing, and why the last one did.
-        self._fruitless = 0
-        self._failure: BaseException | None = None
-        self._pausing = False
-        self._closing = False
         self._closed = threading.Event()
-        # Calls to be ended once the lock is free: who hears of it may submit the next one.
-        self._ends: deque[tuple[Errand, BaseException | None]] = deque()
 
     @property
     def active(self) -> int:
@@ -100,13 +63,7 @@ class ProcessPlace:
     @property
     def here(self) -> bool:
         """Whether the caller is told of ends, so that none comes while it waits."""
-        return self._nursery.hub.is_current
-
-    @property
-    def pid(self) -> int:
-        """The child that lives now; 0 when there is none."""
-        life = self._life
-        return 0 if life is None else life.pid
+        return self._ear.is_current
 
     # ------------------------------------------------------------- calls
 
@@ -140,21 +97,7 @@ class ProcessPlace:
                 errand.wait()
         if self._ends:
             # Who submits may hold what those who hear of an end wait for.
-            self._nursery.hub.post(self._settle)
-
-    def _start(self, call: Submission) -> None:
-        try:
-            weighs = self._terms.max_rss is not None
-            plan = pack((self._plan, manner_of(self._terms), weighs), self._plan.name)
-        except Exception as error:  # noqa: BLE001 - it is the end of the call
-            call.future.end(None, error)
-            return
-        plan.keep()
-        call.future.begin()
-        with self._lock:
-            self._packed, self._first = Errand(call, plan), call
-            self._give_birth()
-        self._settle()
+            self._ear.post(self._settle)
 
     def _pump(self) -> None:
         """Send what there is room for."""
@@ -288,112 +231,6 @@ class ProcessPlace:
         if errand is not None and errand.number == told.number and said is not None:
             said(told.body)
 
-    # ------------------------------------------------------------- births and deaths
-
-    def _give_birth(self) -> None:
-        assert self._packed is not None
-        try:
-            if self._nursery.gone:
-                release(self._nursery)
-                self._nursery = nursery(self._terms.preload)
-            life = Life(self, self._nursery, self._name, self._terms)
-        except OSError as error:  # no process, no descriptor more
-            self._give_up(error)
-            return
-        life.since = self._now()
-        self._life = life
-        body, descriptors = self._packed.wrapped()
-        life.send(frame(wire.PLAN, 0, body, len(descriptors)), descriptors)
-
-    def _started(self, life: Life, told: Frame) -> None:
-        error = unpack_error(told.body, self._name) if told.tag == wire.ERROR else None
-        with self._lock:
-            first, self._first = self._first, None
-            if error is None or first is not None:
-                # Without its worker the calls that need it are told so there.
-                life.ready = True
-                self._pump()
-            else:
-                self._failure = error
-                life.close()
-        if first is not None:
-            first.future.end(None, error)
-        self._settle()
-
-    def died(self, life: Life, death: Death) -> None:
-        """The child has ended, and everything that it said was heard."""
-        crash = self._crash_of(death)
-        with self._lock:
-            victim = self._line.bereaved(life.board.begun)
-            self._life = None
-            life.let_go()
-            if victim is not None and not victim.over:
-                self._ends.append((victim, victim.asked or crash))
-            if victim is None and not life.reported and not life.retiring:
-                self._fruitless += 1
-            else:
-                self._fruitless = 0
-            self._tell_first(self._not_started(crash))
-            self._carry_on(self._failure or crash)
-            self._failure = None
-        if not life.retiring:
-            _log.warning("process.died", worker=self._name, pid=life.pid, reason=str(death))
-        self._settle()
-
-    def _crash_of(self, death: Death) -> WorkerCrashed:
-        return crash_of(self._plan.name, death)
-
-    def _carry_on(self, reason: BaseException) -> None:
-        """Have another child, later each time that one comes to nothing."""
-        if self._fruitless >= _STARTS:
-            # Whoever comes next is worth one more.
-            self._fruitless = _STARTS - 1
-            self._give_up(reason)
-        elif self._fruitless > 1:
-            pause = min(_LONGEST_PAUSE, 0.1 * 2.0 ** (self._fruitless - 2))
-            self._pausing = True
-            self._later(pause, self._again)
-        elif not self._closing and not self._fruitless:
-            self._give_birth()
-        else:
-            self._pump()
-
-    def _again(self) -> None:
-        with self._lock:
-            self._pausing = False
-            self._pump()
-        self._settle()
-
-    def _give_up(self, reason: BaseException) -> None:
-        error = self._not_started(reason)
-        self._ends.extend((errand, error) for errand in self._line.clear())
-        self._tell_first(error)
-
-    def _tell_first(self, error: BaseException) -> None:
-        first, self._first = self._first, None
-        if first is not None:
-            self._ends.append((Errand(first, Parcel(b"")), error))
-
-    def _not_started(self, reason: BaseException) -> WorkerNotStarted:
-        error = WorkerNotStarted(
-            f"{self._plan.name} could not be started: {reason}", worker=self._plan.name
-        )
-        error.__cause__ = reason
-        return error
-
-    def _see_off(self, life: Life) -> None:
-        """A child has lived long enough: when it has nothing to do, it stops its worker."""
-        if self._line.sent:
-            return
-        if life.leaving:
-            life.close()
-            return
-        life.leaving = True
-        stop = Submission(Kind.LIFE, "stop")
-        errand = Errand(stop, packed_call(stop))
-        self._line.send(errand)
-        life.send(frame(wire.CALL, errand.number, errand.wrapped()[0]))
-
     # ------------------------------------------------------------- its end
 
     def interrupt(self, call: Submission, error: BaseException | None = None) -> bool:
@@ -425,9 +262,6 @@ class ProcessPlace:
             errand.over = True
             self._ends.append((errand, reason))
 
-    def _later(self, seconds: float, act: Callable[[], object]) -> None:
-        self._nursery.hub.call_later(seconds, act)
-
     def _insist(self, life: Life, errand: Errand) -> None:
         with self._lock:
             if self._life is life and self._line.has(errand):
@@ -446,6 +280,13 @@ class ProcessPlace:
         with self._lock:
             if self._life is not None:
                 self._life.board.stop()
+
+    def ask(self, error: BaseException) -> None:
+        """Ask what runs to end; what does not hear it is interrupted, then killed."""
+        with self._lock:
+            running = [one.call for one in self._line.sent if not (one.is_life or one.over)]
+        for call in running:
+            self.interrupt(call, error)
 
     def drop(self, error: BaseException) -> None:
         """End everything that has not begun, with an error; not the steps of its life."""
@@ -495,6 +336,4 @@ class ProcessPlace:
 
     def join(self, timeout: float | None) -> bool:
         """Block until the process has ended; whether it was in time."""
-        if self.here:
-            return False
-        return self._closed.wait(timeout)
+        return self._closed.wait(0 if self.here else timeout)

@@ -148,7 +148,8 @@ class Actor:
         plan, buffers: of the worker, packed.
 
     Raises:
-        WorkerNotStarted: no node of a cluster that cannot grow has what it needs.
+        WorkerNotStarted: no node of a cluster that cannot grow has what it needs; or the cluster
+            is on this machine and Ray cannot start Python with an environment from its path.
     """
 
     def __init__(self, name: str, needs: RayNeeds, plan: bytes, buffers: tuple[Any, ...]) -> None:
@@ -171,12 +172,20 @@ class Actor:
     def _refuse_impossible(self, name: str, needs: RayNeeds) -> None:
         amounts = needs.amounts
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        # Ray would wait for ever: its shell takes the path for several words.
+        if needs.runtime_env and len(sys.executable.split()) > 1 and _is_only_ours(nodes):
+            raise WorkerNotStarted(
+                f"{name} is to have a runtime_env, and Ray starts such workers by a shell line "
+                f"that does not quote the path of Python, {sys.executable!r}; "
+                "make the environment in a folder without spaces in its path",
+                worker=name,
+            )
         if not amounts or any(
             all(node.get(one, 0) >= some for one, some in amounts.items()) for node in nodes
         ):
             return
         wanted = ", ".join(f"{some:g} {one}" for one, some in amounts.items())
-        if len(nodes) == 1 and _is_ours(nodes[0]):
+        if _is_only_ours(nodes):
             raise WorkerNotStarted(
                 f"{name} needs {wanted}, and the cluster on this machine will never have that",
                 worker=name,
@@ -247,6 +256,6 @@ def _hear(reference: Any, then: Callable[[Any, BaseException | None], None]) -> 
     reference.future().add_done_callback(told)
 
 
-def _is_ours(node: dict[str, Any]) -> bool:
-    """Whether a node is a machine by itself that no other can join."""
-    return "node:127.0.0.1" in node
+def _is_only_ours(nodes: list[dict[str, Any]]) -> bool:
+    """Whether a cluster is this machine, and no other can join."""
+    return len(nodes) == 1 and "node:127.0.0.1" in nodes[0]

@@ -54,6 +54,8 @@ class RayPlace:
     """
 
     abandoned = 0
+    # It may be on another machine.
+    rss = None
 
     def __init__(
         self, plan: Plan, index: int = 0, *, needs: RayNeeds, patience: float = 5.0
@@ -340,6 +342,16 @@ class RayPlace:
     def _tell_stopping(self) -> None:
         if self._life is not None and self._life.is_met:
             self._life.tell_stopping()
+
+    def ask(self, error: BaseException) -> None:
+        """Ask what runs to end; the actor of what does not hear it is ended."""
+        self._hub.do(partial(self._ask_first, error))
+
+    def _ask_first(self, error: BaseException) -> None:
+        # Its worker may have started, and the report of that be on its way.
+        first = next((errand for errand in self._ledger if not errand.is_life), None)
+        if first is not None:
+            self._interrupt(first.call, error)
 
     def drop(self, error: BaseException) -> None:
         """End everything that has not begun, with an error; not the steps of its life."""
