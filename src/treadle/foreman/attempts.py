@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from treadle.arguments import call_of
 from treadle.errors import AttemptTimeout, Control, JobCancelled, LeaseLost, Unsupported
 from treadle.faults import capture
 from treadle.foreman.deadlines import Deadlines
@@ -21,7 +22,7 @@ from treadle.policies.drive import AttemptEnd, Step, verdict
 from treadle.policies.match import leaf
 from treadle.pools.sites.site import Call, Ended
 from treadle.ports import Settlement
-from treadle.records import Cause, Lease, Renewal, Settled
+from treadle.records import Cause, Lease, NewJob, Renewal, Settled
 from treadle.verdicts import Again, Done, Failed, Released, Verdict
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Attempts:
         self._aside = SetAside(core, unknown_grace)
         self._patience = patience
         self._deadlines = Deadlines(core.clock, self._overran)
+        self._on_start = self._begun
         loop = asyncio.get_running_loop()
         # What loop.create_task does, without its Python half, unless somebody has replaced it.
         self._spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = (
@@ -97,34 +99,30 @@ class Attempts:
         self.running[job] = None
         self._tally.leased(job)
         job.began = self._clock.monotonic()
-        task = self._core.tasks.get(lease.spec.task)
+        spec = lease.spec
+        task = self._core.tasks.get(spec.task)
         if task is None:
             self._judged(job, Outcome.NEUTRAL, None)
-            self._put(job, self._aside.verdict(lease, f"no task {lease.spec.task!r} here"))
+            self._put(job, self._aside.verdict(lease, f"no task {spec.task!r} here"))
             return
         if task.breaker is not None:
             job.breaker = task.breaker
             self._noticed.on_guarded(job)
-        timeout, deadline = self._timeout(job, task), None
+        job.timeout = timeout = _timeout(spec, task)
+        deadline = None
         if task.worker is not None or task.mode in _ELSEWHERE:
             # Its time begins when it has its worker or its process.
-            job.on_start = partial(self._begun, job, timeout)
+            job.on_start = self._on_start
         elif timeout is not None:
             deadline, timeout = job.began + timeout, None
             self._deadlines.add(job, deadline)
-        call = Call(task.name, lease.spec.payload, deadline, lease, timeout, self._lease)
+        call = Call(task.name, spec.payload, deadline, lease, timeout, self._lease)
         job.task = self._spawn(self._live(job, task, call))
 
-    def _begun(self, job: Running, timeout: float | None) -> None:
+    def _begun(self, job: Running) -> None:
         job.began = self._clock.monotonic()
-        if timeout is not None and job.ending is None:
-            self._deadlines.add(job, job.began + timeout)
-
-    def _timeout(self, job: Running, task: Task[..., Any]) -> float | None:
-        asked = job.lease.spec.timeout
-        if asked is None:
-            return task.timeout
-        return None if asked == math.inf else asked
+        if job.timeout is not None and job.ending is None:
+            self._deadlines.add(job, job.began + job.timeout)
 
     async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:
         try:
@@ -158,7 +156,7 @@ class Attempts:
         if job.ending is not None:
             self._give_up_on(job)
             return
-        timeout = self._timeout(job, self._core.tasks[job.lease.spec.task]) or 0.0
+        timeout = job.timeout or 0.0
         job.end(AttemptTimeout(f"the attempt ran longer than {timeout:g} s", timeout=timeout))
 
     def ending(self, job: Running) -> None:
@@ -185,12 +183,12 @@ class Attempts:
         if ended.committed:
             # Whatever came after it. The store answers that it knows.
             self._judged(job, _SUCCESS, None)
-            self._put(job, Done())
+            self._put(job, Done(), ended.follow_ups)
         elif job.lost:
             self._drop(job)
         elif error is None:
             self._judged(job, _SUCCESS, None)
-            self._put(job, Done(result=ended.result), ended)
+            self._put(job, Done(result=ended.result), ended.follow_ups)
         elif ended.unstarted and ending is None:
             # Back to its old place: another foreman may have a worker for it.
             self._judged(job, Outcome.NEUTRAL, None)
@@ -213,6 +211,7 @@ class Attempts:
             AttemptEnd(
                 lease=job.lease,
                 now=self._core.clock.now(),
+                given=partial(call_of, self._core, job.lease.spec, task),
                 error=ended.error,
                 ending=job.ending,
                 cause=Cause.RESULT if ended.unsendable else None,
@@ -221,15 +220,12 @@ class Attempts:
             self._core.ids.chance,
         )
         self._judged(job, step.outcome, step)
-        self._put(job, step.verdict, ended)
+        self._put(job, step.verdict, ended.follow_ups)
 
-    def _put(self, job: Running, verdict: Verdict, ended: Ended | None = None) -> None:
+    def _put(self, job: Running, verdict: Verdict, follow_ups: tuple[NewJob, ...] = ()) -> None:
         job.settled = True
         settlement = Settlement(
-            token=job.token,
-            verdict=verdict,
-            follow_ups=ended.follow_ups if ended is not None else (),
-            note=job.latest,
+            token=job.lease.token, verdict=verdict, follow_ups=follow_ups, note=job.latest
         )
         if job.reported is None:
             self._send(job, settlement)
@@ -285,6 +281,14 @@ class Attempts:
     def close(self) -> None:
         """Nothing runs any more."""
         self._deadlines.close()
+
+
+def _timeout(spec: NewJob, task: Task[..., Any]) -> float | None:
+    """Seconds that an attempt may take: what the job says, else what its task says."""
+    asked = spec.timeout
+    if asked is None:
+        return task.timeout
+    return None if asked == math.inf else asked
 
 
 def _given_back(job: Running, ending: Stopped | CutOff) -> Verdict:

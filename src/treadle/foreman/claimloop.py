@@ -62,7 +62,7 @@ class ClaimLoop:
         self._gate = gate
         self._recycling = recycling
         self._clock = clock
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self._burst = burst
         self._probing = probing
 
@@ -110,7 +110,7 @@ class ClaimLoop:
         return self._tally.finished + self._tally.unsettled + len(self._attempts.running)
 
     def _free_places(self) -> int:
-        free = self._concurrency - len(self._attempts.running)
+        free = self.concurrency - len(self._attempts.running)
         if self._recycling.max_jobs is not None:
             free = min(free, self._recycling.max_jobs - self._begun())
         return free

@@ -8,11 +8,11 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from treadle.config import ForemanSettings, foreman_settings
 from treadle.depends import Scopes
-from treadle.errors import NotOpen
+from treadle.errors import InvalidOption, NotOpen, UsageError
 from treadle.events import Event
 from treadle.foreman.attempts import Attempts
 from treadle.foreman.breakers import Breakers
@@ -33,6 +33,7 @@ from treadle.foreman.status import QUIT, Status
 from treadle.foreman.tally import Tally
 from treadle.foreman.threads import Threads
 from treadle.foreman.turns import Turns
+from treadle.foreman.unserved import warn_of_unknown
 from treadle.foreman.waits import within
 from treadle.foreman.watchdog import Watchdog
 from treadle.logs import get_logger
@@ -42,6 +43,7 @@ from treadle.policies.gate import Gate
 from treadle.pools.sites.site import Program
 from treadle.ports import Backend, Settlement
 from treadle.records import SessionInfo, Settled
+from treadle.telling import heard
 from treadle.version import __version__
 
 if TYPE_CHECKING:
@@ -53,8 +55,9 @@ _HALF_OPEN = "breaker.half_open"
 _NEVER = sys.maxsize
 # Looking a member up in its enum costs more than a global name.
 _SUCCESS = Outcome.SUCCESS
-# Seconds that the last verdicts have to reach the store, however short the grace.
-_FLUSH = 5.0
+# Seconds beyond the grace that the store has to take the last verdicts, and to take them and the
+# end of the session.
+_FLUSH, _LAST = 2.0, 3.0
 
 _log = get_logger("treadle.foreman")
 
@@ -92,7 +95,7 @@ class Foreman(Noticed):
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.burst = burst
         self._core = core
-        self._breaker = breaker
+        self._breaker = _checked(breaker)
         self._page = page
         self._threads = threads or Threads()
         self._turns = Turns(self.options.queues)
@@ -100,6 +103,8 @@ class Foreman(Noticed):
         # Code that was asked to end has so long to do so: as long as the grace, within reason.
         self._patience = min(5.0, max(1.0, self.options.grace))
         self._life: asyncio.Task[None] | None = None
+        # Until when the store may take its time with the end of the session.
+        self._until: float | None = None
 
     @property
     def stopping(self) -> bool:
@@ -128,6 +133,17 @@ class Foreman(Noticed):
             raise NotOpen("the foreman is not open; use 'async with app.foreman() as foreman:'")
         return self
 
+    if not TYPE_CHECKING:  # a type checker says it without our help
+
+        def __enter__(self) -> NoReturn:
+            raise UsageError(
+                "a foreman lives in an event loop: write 'async with app.foreman():' in an async "
+                "function, or run one as a program of its own: treadle run"
+            )
+
+        def __exit__(self, *exc_info: object) -> None:
+            """There is no way in."""
+
     async def __aenter__(self) -> Self:
         if self._life is not None:
             raise NotOpen("a foreman runs once; make another with app.foreman()")
@@ -144,6 +160,9 @@ class Foreman(Noticed):
             url=self._backend.url,
         )
         self._tell("foreman.started")
+        await warn_of_unknown(
+            self._backend, self._core.tasks.values(), (*self._turns.names, *self.options.exclude)
+        )
         self._life = asyncio.get_running_loop().create_task(self._live(), name="treadle-foreman")
         return self
 
@@ -177,15 +196,15 @@ class Foreman(Noticed):
         self._sites = self._make_sites(scopes)
         stack.push_async_callback(self._sites.aclose)
         stack.push_async_callback(scopes.aclose)
-        self._backend = backend = await core.ready()
+        self._tally = Tally(core.bus, core.clock, self._page)
+        self._backend = backend = heard(await core.ready(), self._tally.fated)
         core.open_spool()
         page = self._page
         self._presence = Presence(backend, self._info, page, self._forgotten, clock=core.clock)
         await self._presence.open()
-        stack.push_async_callback(self._presence.close)
+        stack.push_async_callback(self._take_leave)
         if page is not None:
             self.on_started = lambda running: page.started(running.token)
-        self._tally = Tally(core.bus, core.clock, self._page)
         # Without a breaker of its own a foreman still honours ``Trip``.
         self._gate = Gate(self._breaker or Breaker(_NEVER), core.clock)
         self._settler = Settler(backend, self._answered, clock=core.clock, chance=core.ids.chance)
@@ -329,12 +348,21 @@ class Foreman(Noticed):
         _log.info("foreman.stopping", reason=self._status.reason, running=running)
         self._tell("foreman.stopping", reason=self._status.reason, running=running)
         clock, grace = self._core.clock, self.options.grace
+        until = clock.monotonic() + grace
         if self._attempts.running:
             await within(clock, grace, self._attempts.until_idle())
             self._attempts.end_all()
             # Bounded: what swallows the request is given up after its patience.
             await self._attempts.until_idle()
-        await within(clock, max(grace, _FLUSH), self._settler.flush())
+        now = clock.monotonic()
+        self._until = max(until, now) + _LAST
+        await within(clock, max(0.0, until - now) + _FLUSH, self._settler.flush())
+
+    async def _take_leave(self) -> None:
+        """Be gone from the store, which has what is left of its time for last words."""
+        until, now = self._until, self._core.clock.monotonic()
+        left = _LAST if until is None else max(_LAST - _FLUSH, until - now)
+        await self._presence.close(min(_LAST, left))
 
     async def _listen(self) -> None:
         """Hear of losses, and of jobs to be cancelled before the next renewal would tell."""
@@ -384,7 +412,8 @@ class Foreman(Noticed):
         if change is not None:
             self._changed(change)
         if step is not None and step.quit is not None:
-            self._status.quit(f"job {running.token.job_id} asked for it", step.quit)
+            said = f"job {running.token.job_id} asked for it: {step.quit}".removesuffix(": ")
+            self._status.quit(said, step.quit)
 
     def _changed(self, change: BreakerChange) -> None:
         name = "breaker.closed" if change is BreakerChange.CLOSED else "breaker.opened"
@@ -410,6 +439,16 @@ class Foreman(Noticed):
             facts = {"foreman": self.name, **data}
             at, queue = self._core.clock.now(), data.get("queue")
             self._core.bus.emit(Event(name=name, at=at, queue=queue, data=facts))
+
+
+def _checked(breaker: Any) -> Breaker | None:
+    if breaker is None or isinstance(breaker, Breaker):
+        return breaker
+    raise InvalidOption(
+        f"breaker={breaker!r} is not a Breaker, such as Breaker(5, pause='10s')",
+        option="breaker",
+        value=breaker,
+    )
 
 
 async def _end(task: asyncio.Task[None]) -> None:

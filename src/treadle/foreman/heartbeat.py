@@ -141,16 +141,17 @@ class Heartbeat:
         """Renew everything that is held. False when the store did not answer."""
         held = [job for job in self._running() if job.renews]
         try:
-            for start in range(0, max(1, len(held)), _BATCH):
-                await self._extend(held[start : start + _BATCH])
+            starts = range(0, max(1, len(held)), _BATCH)
+            answered = [await self._extend(held[start : start + _BATCH]) for start in starts]
         # Also what no store should raise: with this thread would end all renewals, and the local
         # deadlines that are the way out when nothing can be renewed.
         except Exception as error:  # noqa: BLE001
             _log.warning("extend.failed", jobs=len(held), error=repr(error))
             return False
-        return True
+        return all(answered)
 
-    async def _extend(self, held: list[Running]) -> None:
+    async def _extend(self, held: list[Running]) -> bool:
+        """Renew some. False when a store did not answer, which is one of several."""
         sent = self._clock.monotonic()
         failpoint("extend.before_send")
         answers = await self._backend.extend(
@@ -161,13 +162,18 @@ class Heartbeat:
         failpoint("extend.sent_no_reply")
         failpoint("extend.after_reply")
         until = local_deadline(sent, self._lease)
+        answered = True
         for job, answer in zip(held, answers, strict=True):
+            if answer is Renewal.UNANSWERED:
+                answered = False
+                continue
             if answer is Renewal.LOST:
                 self._end(job, LeaseLost(TAKEN_OVER.format(job.token.job_id)))
                 continue
             job.held_until = until
             if answer is Renewal.CANCEL:
                 self._end(job, JobCancelled("the job was cancelled", job_id=job.token.job_id))
+        return answered
 
     def _pressing(self, by: float) -> bool:
         """Whether a lease ends before it would be renewed: its claim took long to be answered."""

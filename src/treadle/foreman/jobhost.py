@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,21 +39,28 @@ def host_plan(core: Core) -> Plan:
     Raises:
         Unsupported: other processes cannot find the app.
     """
-    return Plan(cls=JobHost, args=(whereabouts(core), core.url), name="jobs")
+    target = whereabouts(core)
+    return Plan(cls=JobHost, args=(target, core.url), name="jobs", aside=("learn",))
 
 
 def whereabouts(core: Core) -> str:
     """The module and the name of an app, for other processes.
 
+    The script that runs is the last choice: who imports it does again whatever it does.
+
     Raises:
         Unsupported: it has none.
     """
-    for name, module in list(sys.modules.items()):
-        for attribute, value in list(getattr(module, "__dict__", {}).items()):
-            if type(value).__name__ == "Treadle" and getattr(value, "core", None) is core:
-                found = _importable(name, module)
-                if found is not None:
-                    return f"{found}:{attribute}"
+    places = [
+        (name, attribute)
+        for name, module in list(sys.modules.items())
+        for attribute, value in list(getattr(module, "__dict__", {}).items())
+        if type(value).__name__ == "Treadle" and getattr(value, "core", None) is core
+    ]
+    for name, attribute in sorted(places, key=lambda place: place[0] == "__main__"):
+        found = _importable(name)
+        if found is not None:
+            return f"{found}:{attribute}"
     raise Unsupported(
         "jobs with mode='process' or 'ray' run in processes that have to find the app: keep it in "
         "a variable at the top of a module that can be imported",
@@ -61,10 +69,10 @@ def whereabouts(core: Core) -> str:
     )
 
 
-def _importable(name: str, module: object) -> str | None:
+def _importable(name: str) -> str | None:
     if name == "__main__":
         return main_module()
-    return None if getattr(module, "__spec__", None) is None else name
+    return None if getattr(sys.modules.get(name), "__spec__", None) is None else name
 
 
 class JobHost:
@@ -88,11 +96,11 @@ class JobHost:
         await self._scopes.open()
         self._program = JobProgram(core, self._scopes)
 
-    async def run(self, job: Call | bytes) -> Account | bytes:
-        """Carry out a job."""
+    async def run(self, job: Call | bytes) -> Account | bytes | None:
+        """Carry out a job; ``None`` when nobody has told this process what it is."""
         call = expanded(Call, job)
         if call.name not in self._core.tasks:
-            return compact(Account(unknown=True))
+            return None
         seat = here()
         if call.timeout is not None:
             deadline = self._core.clock.monotonic() + call.timeout
@@ -103,9 +111,8 @@ class JobHost:
                 return fn(*args, **kwargs)
 
         channel = _Channel(seat)
-        # A context of its own for each attempt.
-        running = asyncio.get_running_loop().create_task(self._program(call, channel, invoke))
-        return compact(_account(await running, channel))
+        ended: Ended = await _Apart(self._program(call, channel, invoke))
+        return compact(_account(ended, channel))
 
     def learn(self, name: str, module: str, body: bytes) -> None:
         """Take in a task that was declared after the app was loaded here."""
@@ -115,6 +122,30 @@ class JobHost:
         """Close what lives as long as a foreman."""
         await self._scopes.aclose()
         await self._core.aclose()
+
+
+class _Apart:
+    """A coroutine, to be awaited with a context of its own, as each attempt has one.
+
+    What it sets is not seen outside. A task would do the same and cost two more rounds of the loop.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run, coroutine = copy_context().run, self._coroutine
+        go: Callable[[Any], Any] = coroutine.send
+        given: Any = None
+        while True:
+            try:
+                awaited = run(go, given)
+            except StopIteration as over:
+                return over.value
+            try:
+                go, given = coroutine.send, (yield awaited)
+            except BaseException as error:  # noqa: BLE001 - it is for the coroutine
+                go, given = coroutine.throw, error
 
 
 def _account(ended: Ended, channel: _Channel) -> Account:
@@ -146,7 +177,9 @@ def _move(core: Core, url: str) -> None:
         )
 
     if url.startswith("memory:"):
-        core.store = Store(url, refuse, clock=core.clock, ids=core.ids, patience=core.patience)
+        core.store = Store(
+            url, refuse, clock=core.clock, ids=core.ids, patience=core.patience, hear=core.hear
+        )
     else:
         core.store = core.store_at(url)
 

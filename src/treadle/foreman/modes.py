@@ -1,4 +1,4 @@
-"""The sites of tasks without a worker: one for each mode, and for each need of a cluster."""
+"""The sites of tasks without a worker: one for each mode, and for each need."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from treadle.foreman.threads import Threads
+from treadle.pools.needs import NO_NEEDS
 from treadle.pools.options import cores
 from treadle.pools.sites.aio import AsyncioSite
 from treadle.pools.sites.site import Program, Site
 
 if TYPE_CHECKING:
     from treadle.core import Core
+    from treadle.pools.needs import PlaceNeeds
     from treadle.pools.sites.elsewhere import ElsewhereSite
     from treadle.task import Task
 
@@ -64,20 +66,25 @@ class Modes:
             Unsupported: other processes cannot find the app, or there is no Ray.
         """
         mode = task.mode
-        key: Hashable = (mode, task.options.ray.key) if mode == "ray" else mode
+        key: Hashable = mode
+        if mode == "process" or mode == "ray":
+            needs = task.options.needs
+            if mode == "ray" or needs is not NO_NEEDS:
+                key = (mode, task.options.ray.key, needs.key(task.name))
         site = self._sites.get(key)
         if site is None:
-            site = self._ray(task) if mode == "ray" else self._processes()
+            site = self._ray(task) if mode == "ray" else self._processes(task.options.needs)
             self._sites[key] = site
         return site
 
-    def _processes(self) -> ElsewhereSite:
+    def _processes(self, needs: PlaceNeeds) -> ElsewhereSite:
         from treadle.foreman.jobhost import host_plan
         from treadle.pools.sites.process import ProcessSite
 
         core = self._core
-        most = min(self._most, cores())
-        return ProcessSite(host_plan(core), clock=core.clock, most=most, **self._around)
+        most = min(self._most, needs.max_workers or cores())
+        plan = host_plan(core)
+        return ProcessSite(plan, clock=core.clock, needs=needs, most=most, **self._around)
 
     def _ray(self, task: Task[..., Any]) -> ElsewhereSite:
         from treadle.pools.places.ray.cluster import require_ray
@@ -87,9 +94,9 @@ class Modes:
         from treadle.pools.sites.ray import RaySite
 
         core, needs = self._core, task.options.ray
-        return RaySite(
-            host_plan(core), needs=needs, clock=core.clock, most=self._most, **self._around
-        )
+        most = min(self._most, task.options.needs.max_workers or self._most)
+        plan = host_plan(core)
+        return RaySite(plan, needs=needs, clock=core.clock, most=most, **self._around)
 
     def __iter__(self) -> Iterator[Site]:
         return iter(tuple(self._sites.values()))

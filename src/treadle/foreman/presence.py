@@ -15,7 +15,6 @@ from treadle.records import Session, SessionInfo
 __all__ = ["Presence"]
 
 _log = get_logger("treadle.foreman")
-_PATIENCE = 2.0
 
 
 class Presence:
@@ -61,11 +60,12 @@ class Presence:
         _log.warning("session.reopened", name=self.session.info.name)
         self._forgotten()
 
-    async def close(self) -> None:
-        """Give back every lease and be gone. A store that is silent is not waited for."""
-        await within(self._clock, _PATIENCE, self._close())
+    async def close(self, patience: float) -> None:
+        """Give back every lease and be gone. A store that is silent so long is not waited for."""
+        await within(self._clock, patience, self._close())
         if not self._answered:
-            _log.warning("session.not_closed", waited=_PATIENCE, hint="its leases will lapse")
+            waited = round(patience, 3)
+            _log.warning("session.not_closed", waited=waited, hint="its leases will lapse")
 
     async def _close(self) -> None:
         try:

@@ -123,7 +123,7 @@ def _committed(
             "transaction.result_dropped",
             hint="the job has ended with its transaction: say ctx.returns(value) in the block",
         )
-    return Ended(committed=True)
+    return Ended(committed=True, follow_ups=attempting.follow_ups)
 
 
 def _raised(error: BaseException, channel: Channel) -> Ended:
@@ -161,4 +161,5 @@ def _info(core: Core, context: Context) -> AttemptInfo:
         attempt=context.attempt,
         elapsed=core.clock.now() - context.enqueued_at.timestamp(),
         task=context.task_name,
+        given=context.given,
     )

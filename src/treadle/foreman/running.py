@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
 from treadle.errors import LeaseLost
 from treadle.policies.breaker import Breaker, Pass
 from treadle.records import Lease, Note, Token
@@ -26,53 +28,52 @@ class CutOff(LeaseLost):
     """
 
 
-class Running:
+class Running(msgspec.Struct, eq=False):
     """One attempt of one job. It is the :class:`~treadle.pools.sites.site.Channel` of its code.
 
     The event loop of the foreman owns it; the heartbeat thread and the threads of tasks only
     read and write single attributes.
     """
 
-    __slots__ = (
-        "_foreman", "began", "breaker", "commits", "ending", "has_started", "held_until",
-        "latest", "lease", "leave", "lost", "on_start", "reported", "settled", "slot", "task",
-        "token",
-    )  # fmt: skip
+    lease: Lease
+    # Local, monotonic: past it the lease counts as lost, whatever the store thinks.
+    held_until: float
+    # Handed back to the breaker with the outcome.
+    leave: Pass
+    foreman: Noticed
+    # Of its task, shared by the fleet; and the report to it, for which the verdict waits.
+    breaker: Breaker | None = None
+    reported: asyncio.Task[None] | None = None
+    # Why it was asked to end; and whether because its lease is gone, with the right to say
+    # anything of the job. Not that of one that was cut off: the store may still know of it.
+    ending: BaseException | None = None
+    lost: bool = False
+    # A transaction ends it in the store, or has ended it: its lease goes with the commit.
+    commits: bool = False
+    has_started: bool = False
+    # The last word of the code, as long as the store does not have it.
+    latest: Note | None = None
+    settled: bool = False
+    began: float = 0.0
+    # Seconds that the attempt may take.
+    timeout: float | None = None
+    # Told when the code is about to run, for a job that had to wait for a worker.
+    on_start: Callable[[Running], None] | None = None
+    # While it runs. Its context refers to this object: kept longer, the two would wait for
+    # the collector.
+    task: asyncio.Task[None] | None = None
+    # Where its deadline is kept; see Deadlines.
+    slot: int = -1
 
-    def __init__(self, lease: Lease, held_until: float, leave: Pass, foreman: Noticed) -> None:
-        self.lease = lease
-        # Handed back to the breaker with the outcome.
-        self.leave = leave
-        # Of its task, shared by the fleet; and the report to it, for which the verdict waits.
-        self.breaker: Breaker | None = None
-        self.reported: asyncio.Task[None] | None = None
-        self.token: Token = lease.token
-        # Local, monotonic: past it the lease counts as lost, whatever the store thinks.
-        self.held_until = held_until
-        # Why it was asked to end; and whether because its lease is gone, with the right to say
-        # anything of the job. Not that of one that was cut off: the store may still know of it.
-        self.ending: BaseException | None = None
-        self.lost = False
-        # A transaction ends it in the store, or has ended it: its lease goes with the commit.
-        self.commits = False
-        self.has_started = False
-        # The last word of the code, as long as the store does not have it.
-        self.latest: Note | None = None
-        self.settled = False
-        self.began = 0.0
-        # Told when the code is about to run, for a job that had to wait for a worker.
-        self.on_start: Callable[[], None] | None = None
-        # While it runs. Its context refers to this object: kept longer, the two would wait for
-        # the collector.
-        self.task: asyncio.Task[None] | None = None
-        # Where its deadline is kept; see Deadlines.
-        self.slot = -1
-        self._foreman = foreman
+    @property
+    def token(self) -> Token:
+        """Proof of the lease."""
+        return self.lease.token
 
     @property
     def stopping(self) -> bool:
         """The foreman is asked to stop."""
-        return self._foreman.stopping
+        return self.foreman.stopping
 
     @property
     def renews(self) -> bool:
@@ -83,14 +84,14 @@ class Running:
         """The code is about to run."""
         self.has_started = True
         if self.on_start is not None:
-            self.on_start()
-        if self._foreman.on_started is not None:
-            self._foreman.on_started(self)
+            self.on_start(self)
+        if self.foreman.on_started is not None:
+            self.foreman.on_started(self)
 
     def note(self, note: Note) -> None:
         """Replace what is known of the attempt."""
         self.latest = note
-        self._foreman.on_note(self)
+        self.foreman.on_note(self)
 
     def committing(self, yes: bool) -> None:
         """A transaction is about to end it, or could not."""
@@ -103,7 +104,7 @@ class Running:
         if self.ending is None:
             self.lost = isinstance(reason, LeaseLost) and not isinstance(reason, CutOff)
             self.ending = reason
-            self._foreman.on_ending(self)
+            self.foreman.on_ending(self)
         if self.task is not None:
             self.task.cancel()
 

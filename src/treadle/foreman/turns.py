@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.errors import InvalidOption
+from treadle.queuenames import weighted
 
 __all__ = ["Turns"]
 
@@ -31,13 +31,13 @@ class Turns:
 
     def __init__(self, queues: Sequence[str]) -> None:
         weights: dict[str, int] = {}
-        weighted = False
+        unequal = False
         for item in queues:
-            name, weight = _parse(item)
-            weighted = weighted or weight is not None
+            name, weight = weighted(item)
+            unequal = unequal or weight is not None
             weights[name] = weight or 1
         self.names = tuple(weights)
-        self._weights = weights if weighted and len(weights) > 1 else None
+        self._weights = weights if unequal and len(weights) > 1 else None
         self._credit = dict.fromkeys(weights, 0)
 
     def next(self) -> tuple[str, ...]:
@@ -49,19 +49,3 @@ class Turns:
         ordered = sorted(self.names, key=lambda name: -self._credit[name])
         self._credit[ordered[0]] -= sum(self._weights.values())
         return tuple(ordered)
-
-
-def _parse(item: str) -> tuple[str, int | None]:
-    """Split ``"mail:5"``. A queue name may have colons itself, but not end in ``:number``."""
-    name, colon, text = item.rpartition(":")
-    if not colon:
-        return item, None
-    if not text.isdigit():
-        return item, None
-    if int(text) < 1:
-        raise InvalidOption(
-            f"queues: {item!r} has the weight {text}; a weight is a whole number from 1",
-            option="queues",
-            value=item,
-        )
-    return name, int(text)
