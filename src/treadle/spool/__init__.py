@@ -5,6 +5,17 @@ from __future__ import annotations
 from treadle.spool.entry import Entry, Place, place_of, served
 from treadle.spool.file import SpoolFile
 from treadle.spool.pushing import Spooling
+from treadle.spool.several import Spools
 from treadle.spool.spool import Spool, passing
 
-__all__ = ["Entry", "Place", "Spool", "SpoolFile", "Spooling", "passing", "place_of", "served"]
+__all__ = [
+    "Entry",
+    "Place",
+    "Spool",
+    "SpoolFile",
+    "Spooling",
+    "Spools",
+    "passing",
+    "place_of",
+    "served",
+]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from treadle.clock import Clock
 from treadle.errors import BackendUnavailable, OutcomeUnknown
 from treadle.records import NewJob, Pushed
-from treadle.sending import Outbox
+from treadle.sending import Sender
 from treadle.spool.spool import Spool
 
 __all__ = ["Spooling"]
@@ -23,7 +23,7 @@ class Spooling:
     """
 
     def __init__(
-        self, spool: Spool, connected: Callable[[], Awaitable[Outbox]], clock: Clock
+        self, spool: Spool, connected: Callable[[], Awaitable[Sender]], clock: Clock
     ) -> None:
         self._spool = spool
         self._connected = connected

@@ -71,6 +71,8 @@ class Spool:
         self.forwarder = Forwarder(
             file, place, request_ttl=request_ttl, clock=clock, chance=chance, tell=self._tell
         )
+        self.parts = (self,)
+        self.named = {"": self}
         # Gives the store, connected for the running loop; set by who has it.
         self.ready: Callable[[], Awaitable[Backend]] | None = None
         # Of the store, as far as it is known.
