@@ -16,7 +16,7 @@ from treadle.errors import InvalidOption, TreadleError
 if TYPE_CHECKING:
     from treadle.core import Core
 
-__all__ = ["name_of", "the_app"]
+__all__ = ["check_shared", "name_of", "the_app"]
 
 
 def name_of(app: str | None, settings: Settings | None = None) -> str:
@@ -60,6 +60,28 @@ def the_app(name: str) -> Core:
             value=name,
         ) from error
     return target.core_of(found, name)
+
+
+def check_shared(core: Core, name: str, otherwise: str) -> None:
+    """Return if the jobs of an app live where others find them, or run where they are made.
+
+    Args:
+        core: of the app.
+        name: of the app.
+        otherwise: what comes of a store inside one process.
+
+    Raises:
+        InvalidOption: they live inside one process.
+    """
+    url = next((one for one in core.urls.values() if one.startswith("memory:")), None)
+    if url is not None and core.store.eager is None:
+        raise InvalidOption(
+            f"app {name!r} keeps its jobs in {url}, inside one process, so {otherwise}. "
+            "Use --url sqlite:///jobs.db, or run its foreman in your program: "
+            "async with app.foreman()",
+            option="url",
+            value=url,
+        )
 
 
 def _reach(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import math
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
@@ -16,13 +16,17 @@ import msgspec
 
 from treadle.cli.stores import Store, sqlite_file
 from treadle.cli.times import lasted
-from treadle.ports import Feature, Query, QueueRule
+from treadle.durability import Durability, gives
+from treadle.ports import Feature, Query, QueueRule, Vacancy, surveying
 from treadle.queuenames import Matcher
 from treadle.records import JobRecord, JobState, SessionInfo
 from treadle.version import __version__
 from treadle.why import foremen, rules
 
-__all__ = ["Finding", "Level", "examine"]
+__all__ = ["EMPTY", "Finding", "Level", "examine"]
+
+EMPTY = "contents"
+"""The check that tells of a store in which nothing was made yet."""
 
 _TIGHT = 1 << 30  # bytes of disk that make a warning,
 _FULL = 100 << 20  # and a failure
@@ -67,9 +71,20 @@ class _Seen(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[JobRecord, ...]
 
 
-async def examine(store: Store) -> list[Finding]:
-    """All findings, in the order of the report."""
+async def examine(store: Store, reach: Callable[[], Awaitable[object]]) -> list[Finding]:
+    """All findings, in the order of the report, of a store that is not open yet.
+
+    Args:
+        store: what is looked at.
+        reach: opens it, once it is known to be there.
+    """
     backend = store.backend
+    began = store.clock.monotonic()
+    survey = surveying(backend)
+    vacancy = None if survey is None else await survey()
+    if vacancy is not None:
+        return _of_nothing(store, vacancy, store.clock.monotonic() - began)
+    await reach()
     began = store.clock.monotonic()
     facts = await backend.probe()
     took = store.clock.monotonic() - began
@@ -81,7 +96,7 @@ async def examine(store: Store) -> list[Finding]:
     waiting = await backend.find(Query(states=states, limit=_SEEN, oldest_first=True))
     running = await backend.find(Query(states=(JobState.RUNNING,), limit=_SEEN))
     seen = _Seen(
-        url=store.core.url,
+        url=store.url,
         suffix=store.suffix,
         now=store.clock.now(),
         facts=facts,
@@ -98,15 +113,15 @@ async def examine(store: Store) -> list[Finding]:
     return found
 
 
-async def _of_a_broker(
+def _of_the_server(
     store: Store,
     facts: Mapping[str, Any],
     counts: Mapping[str, Mapping[JobState, int]],
     took: float,
 ) -> list[Finding]:
-    """What can be said of a store that has no records of jobs, foremen or pauses."""
+    """What can be said without records of jobs, foremen or pauses."""
     seen = _Seen(
-        url=store.core.url,
+        url=store.url,
         suffix=store.suffix,
         now=store.clock.now(),
         facts=facts,
@@ -117,7 +132,23 @@ async def _of_a_broker(
         running=(),
     )
     answers = _ok("store", f"{store.backend.url} answers in {lasted(took)}")
-    found = [answers, *_versions(seen), *_durability(seen), *_store(seen)]
+    return [answers, *_versions(seen), *_durability(seen), *_store(seen)]
+
+
+def _of_nothing(store: Store, vacancy: Vacancy, took: float) -> list[Finding]:
+    """What can be said of a store in which nothing was made yet."""
+    found = _of_the_server(store, vacancy.facts, {}, took)
+    return [*found, _warn(EMPTY, vacancy.says, vacancy.comes)]
+
+
+async def _of_a_broker(
+    store: Store,
+    facts: Mapping[str, Any],
+    counts: Mapping[str, Mapping[JobState, int]],
+    took: float,
+) -> list[Finding]:
+    """What can be said of a store that has no records."""
+    found = _of_the_server(store, facts, counts, took)
     longest = float(facts.get("consumer_timeout", math.inf))
     for name, task in sorted(store.core.tasks.items()) if longest < math.inf else ():
         timeout = task.options.timeout
@@ -168,7 +199,7 @@ def _durability(seen: _Seen) -> Iterator[Finding]:
         return
     lost = seen.facts.get("may_lose")
     says = f"{durability}" + (f"; may lose: {lost}" if lost else "")
-    if durability in {"full", "always", "fsync", "replica"}:
+    if gives(durability, Durability.FULL):
         yield _ok("durability", says)
     else:
         yield _warn(

@@ -30,23 +30,26 @@ Since = Annotated[
 ]
 
 
-def _tables(url: str | None, app: str | None) -> tuple[backends.Tables, str]:
+def _tables(url: str | None, app: str | None) -> list[tuple[backends.Tables, str]]:
+    """The tables of each backend that has some; of the first where none has, which says so."""
     core = core_for(url, app)
-    return backends.tables(core.url, namespace=core.namespace), mask(core.url)
+    urls = list(core.urls.values())
+    asked = [one for one in urls if backends.has_tables(one)] or urls[:1]
+    return [(backends.tables(one, namespace=core.namespace), mask(one)) for one in asked]
 
 
 @db.command()
 def install(url: Url = None, app: AppOption = None, json: Json = False) -> None:
     """Make the tables where they are missing. Harmless when all of it is there."""
-    tables, place = _tables(url, app)
-    _say(asyncio.run(tables.install()), place, json=json)
+    for tables, place in _tables(url, app):
+        _say(asyncio.run(tables.install()), place, json=json)
 
 
 @db.command()
 def upgrade(url: Url = None, app: AppOption = None, json: Json = False) -> None:
     """Bring tables that are there up to this version of Treadle."""
-    tables, place = _tables(url, app)
-    _say(asyncio.run(tables.upgrade()), place, json=json)
+    for tables, place in _tables(url, app):
+        _say(asyncio.run(tables.upgrade()), place, json=json)
 
 
 def _say(made: backends.Made, place: str, *, json: bool) -> None:
@@ -65,20 +68,25 @@ def _say(made: backends.Made, place: str, *, json: bool) -> None:
 @db.command()
 def verify(url: Url = None, app: AppOption = None, json: Json = False) -> None:
     """Compare the tables with what this version needs. Changes nothing; status 1 if they differ."""
-    tables, place = _tables(url, app)
-    wrong = asyncio.run(tables.verify())
     out = Output(json=json)
+    found = [(place, asyncio.run(tables.verify())) for tables, place in _tables(url, app)]
+    wrong = [one for _, some in found for one in some]
     if json:
         out.data({"well": not wrong, "findings": wrong})
-    for one in wrong:
-        out.line(f"{place}: {one}")
+    for place, some in found:
+        for one in some:
+            out.line(f"{place}: {one}")
+        if not some:
+            out.line(f"{place}: the tables are as they should be")
     if wrong:
         raise typer.Exit(FAILURE)
-    out.line(f"{place}: the tables are as they should be")
 
 
 @db.command()
 def sql(url: Url = None, app: AppOption = None, role: Role = None, since: Since = None) -> None:
     """Print the statements that make the tables, for a DBA. Asks no server."""
-    tables, _ = _tables(url, app)
-    sys.stdout.write(tables.sql(role=role, since=since))
+    found = _tables(url, app)
+    for tables, place in found:
+        if len(found) > 1:
+            sys.stdout.write(f"-- {place}\n")
+        sys.stdout.write(tables.sql(role=role, since=since))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,8 @@ def dev(
         log={"level": log_level, "format": log_format},
         foreman={"queues": split(queues), "concurrency": concurrency},
     )
+    # Who works on a task wants to see each failure where it happened.
+    logging.getLogger("treadle.foreman.retries").setLevel(logging.DEBUG)
     session = _Session(name_of(app, settings), settings, url, reload=reload)
     status = session.run()
     if session.changed is not None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from treadle.cli.checks import Finding, Level, examine
+from treadle.cli.checks import Finding, Level
+from treadle.cli.checks_routed import examine_all
 from treadle.cli.checks_spool import of_spool
 from treadle.cli.options import AppOption, Json, Url
 from treadle.cli.output import Output
@@ -36,7 +37,7 @@ def doctor(
     out = Output(json=json)
     status = 0
     try:
-        findings = on_store(examine, url or where, app)
+        findings, status = on_store(examine_all, url or where, app, opened=False)
     except TreadleError as error:
         findings = [Finding(level=Level.FAIL, check="store", says=mask(str(error)))]
         status = status_of(error)

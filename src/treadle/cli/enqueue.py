@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from treadle.cli.apps import name_of, the_app
+from treadle.cli.apps import check_shared, name_of, the_app
 from treadle.cli.options import Json, Url
 from treadle.cli.output import Output
 from treadle.cli.root import root
@@ -83,6 +83,7 @@ def enqueue(
     core = the_app(app)
     if url is not None:
         core.store = core.store_at(url)
+    check_shared(core, app, "the job would end with this command")
     options = {
         "queue": queue,
         "priority": priority,

@@ -158,6 +158,7 @@ def _facts(record: JobRecord, view: dict[str, Any]) -> list[tuple[str, Any]]:
         ("on", record.holder),
         ("lease until", local(record.lease_until)),
         ("progress", _json(progress) if progress else None),
+        ("parent", record.spec.parent),
         ("key", record.spec.key),
         ("unique", view["unique"]),
         ("flow", record.spec.flow),

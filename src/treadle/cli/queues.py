@@ -11,11 +11,12 @@ from treadle.cli import filters
 from treadle.cli.bulk import Verb, change
 from treadle.cli.filters import Filter
 from treadle.cli.options import AppOption, DryRun, Json, Url, Yes
-from treadle.cli.output import Output
+from treadle.cli.output import Output, complain
 from treadle.cli.root import group
 from treadle.cli.stores import Store, on_store
 from treadle.cli.times import iso, local
 from treadle.errors import InvalidOption
+from treadle.hints import did_you_mean
 from treadle.ports import Delete, Query, QueueRule
 from treadle.queuenames import Matcher, check_queue, covers
 from treadle.queues import Queue
@@ -112,10 +113,16 @@ def pause(
     out = Output(json=json)
     check_queue(queue)
 
-    async def work(store: Store) -> QueueRule:
-        return await Queue(store.core, queue).apause(reason, for_=lasting)
+    async def work(store: Store) -> tuple[QueueRule, set[str]]:
+        page = await store.backend.find(Query(limit=1, counts=True))
+        declared = {task.options.queue for task in store.core.tasks.values()}
+        rule = await Queue(store.core, queue).apause(reason, for_=lasting)
+        return rule, {*page.counts, *declared}
 
-    rule = on_store(work, url, app)
+    rule, known = on_store(work, url, app)
+    if not any(covers(queue, name) or covers(name, queue) for name in known):
+        hint = did_you_mean(queue, known)
+        complain(f"warning: nothing is known of a queue {queue!r}: no job is in it{hint}")
     if json:
         out.data({"queue": queue, "paused": True, "paused_until": iso(rule.until)})
     until = f" until {local(rule.until)}" if rule.until else ""

@@ -9,13 +9,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from treadle.cli.apps import name_of, the_app
+from treadle.cli.apps import check_shared, name_of, the_app
 from treadle.cli.options import App, Queues, Url
 from treadle.cli.output import complain
 from treadle.cli.root import root
 from treadle.config import Settings, load
 from treadle.core import Core
-from treadle.errors import InvalidOption
 from treadle.logs import configure
 
 __all__ = ["LogFormat", "LogLevel", "configured", "split"]
@@ -132,14 +131,8 @@ def configured(name: str, settings: Settings, url: str | None, *, alone: bool = 
     core = the_app(name)
     if url is not None:
         core.store = core.store_at(url)
-    if core.url.startswith("memory:") and not alone:
-        raise InvalidOption(
-            f"app {name!r} keeps its jobs in {core.url}, inside one process, so no other program "
-            "could enqueue one here. Use --url sqlite:///jobs.db, or run its foreman in your "
-            "program: async with app.foreman()",
-            option="url",
-            value=core.url,
-        )
+    if not alone:
+        check_shared(core, name, "no other program could enqueue one here")
     if not core.tasks:
         complain(f"warning: app {name!r} has no tasks; import the modules that declare them")
     return core

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -126,10 +127,18 @@ def forward(
     _file(core_for(url, app))
 
     async def work(store: Store) -> tuple[int, int]:
-        own = _own(store.core)
+        lines = _own(store.core)
         if moved is not None:
-            own.file.move(moved, own.place)
-        return await _forwarded(store, own)
+            if len(lines) > 1:
+                raise InvalidOption(
+                    f"--from {moved}: this app has several servers, and which of them has a queue "
+                    "its routes say; forward with an app that has one, or with --url",
+                    option="--from",
+                    value=moved,
+                )
+            lines[0].file.move(moved, lines[0].place)
+        done = [await _forwarded(store, own) for own in lines]
+        return sum(one for one, _ in done), sum(refused for _, refused in done)
 
     done, refused = on_store(work, url, app)
     out = Output(json=json)
@@ -143,7 +152,7 @@ def forward(
 async def _forwarded(store: Store, own: Spool) -> tuple[int, int]:
     done = refused = 0
     while own.waits():
-        step = await own.forwarder.turn(store.core.ready)
+        step = await own.forwarder.turn(own.ready or store.core.ready)
         if step is None:
             await store.clock.sleep(_LOOK_AGAIN)  # another process does it
         else:
@@ -154,8 +163,8 @@ async def _forwarded(store: Store, own: Spool) -> tuple[int, int]:
 _LOOK_AGAIN = 0.25
 
 
-def _own(core: Core) -> Spool:
-    """The spool of an app for its store.
+def _own(core: Core) -> Sequence[Spool]:
+    """The spool of an app for its store, or one for each of them.
 
     Raises:
         InvalidOption: its store is no server.
@@ -166,7 +175,7 @@ def _own(core: Core) -> Spool:
             option="url",
             value=core.url,
         )
-    return core.store.spool
+    return core.store.spool.parts
 
 
 @spool.command()

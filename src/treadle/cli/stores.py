@@ -29,22 +29,44 @@ class Store(msgspec.Struct, frozen=True):
     core: Core
     # What a printed command must repeat to reach the same store.
     suffix: str = ""
+    # Of the backend, where it is one of several.
+    name: str = ""
 
     @property
     def clock(self) -> Clock:
         """The clock of this machine."""
         return self.core.clock
 
+    @property
+    def url(self) -> str:
+        """Where the jobs live."""
+        return self.core.urls[self.name] if self.name else self.core.url
 
-def on_store(work: Callable[[Store], Awaitable[T]], url: str | None, app: str | None = None) -> T:
-    """Open the store, do the work, close it."""
+
+def on_store(
+    work: Callable[[Store], Awaitable[T]],
+    url: str | None,
+    app: str | None = None,
+    *,
+    opened: bool = True,
+) -> T:
+    """Open the store, do the work, close it.
+
+    Args:
+        work: what is done.
+        url, app: say which store.
+        opened: as for all who use it, which makes it where it is not there yet.
+    """
     core = core_for(url, app)
     _check(core)
 
     async def run() -> T:
         try:
-            return await work(Store(await core.ready(), core, _suffix(url, app)))
+            backend = await core.ready() if opened else core.backend()
+            return await work(Store(backend, core, _suffix(url, app)))
         finally:
+            if not opened and core.store.is_open:
+                await core.backend().aclose()
             await core.aclose()
 
     return asyncio.run(run())
@@ -56,7 +78,10 @@ def core_for(url: str | None, app: str | None = None) -> Core:
     In this order: ``--url``, ``--app``, a configured URL, the configured app, the default URL.
     """
     settings = load(url=url)
-    if url is None and (app is not None or ("url" not in settings.sources and settings.app)):
+    if url is not None:
+        # That store and no other, whatever is configured beside it.
+        return Core(msgspec.structs.replace(settings, backends={}, routes={}))
+    if app is not None or ("url" not in settings.sources and settings.app):
         return the_app(name_of(app, settings))
     return Core(settings)
 
@@ -73,14 +98,15 @@ def _check(core: Core) -> None:
     Raises:
         InvalidOption: its jobs cannot be seen from here, or it does not exist.
     """
-    url = core.url
-    if url.startswith("memory:"):
+    inside = next((one for one in core.urls.values() if one.startswith("memory:")), None)
+    if inside is not None:
         raise InvalidOption(
-            f"{url} lives inside the process of its app; nothing of it can be seen from here. "
+            f"{inside} lives inside the process of its app; nothing of it can be seen from here. "
             "Use a store that processes share, such as sqlite:///jobs.db",
             option="url",
-            value=url,
+            value=inside,
         )
+    url = core.url
     file = sqlite_file(url)
     if file is not None and not file.exists():
         origin = core.settings.sources.get("url", "the default; nothing else is configured")

@@ -42,6 +42,7 @@ def brief(record: JobRecord) -> dict[str, Any]:
         "key": spec.key,
         "unique": spec.unique.key if spec.unique else None,
         "flow": spec.flow,
+        "parent": spec.parent,
         "tags": spec.tags,
         "meta": {**spec.meta, **(note.meta if note else {})},
         "progress": _progress(record),
