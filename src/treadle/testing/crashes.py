@@ -13,12 +13,14 @@ from treadle.failpoints import NAMES, watched
 from treadle.ports import Backend, Claim, Claimed, Held, Settlement
 from treadle.records import Renewal, Session, SessionInfo, Settled, Token
 from treadle.store import Store
+from treadle.telling import Hear, heard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from treadle.app import Treadle
     from treadle.core import Core
+    from treadle.fates import Fate
 
 __all__ = ["Crash", "Killed", "Step", "crash_of"]
 
@@ -74,11 +76,16 @@ class Crash:
         store = core.store
 
         def opened(url: str) -> Backend:
-            self._backend = _Mortal(self, core._open_backend(url))
+            self._backend = _Mortal(self, core._open_backend(url), core.hear)
             return cast("Backend", self._backend)
 
         core.store = Store(
-            store.url, opened, clock=core.clock, ids=core.ids, patience=core.patience
+            store.url,
+            opened,
+            clock=core.clock,
+            ids=core.ids,
+            patience=core.patience,
+            hear=core.hear,
         )
 
     def detach(self) -> None:
@@ -128,8 +135,9 @@ def crash_of(core: Core) -> Crash | None:
 class _Mortal:
     """The store as a foreman sees it that will die: then nothing of what it says arrives."""
 
-    def __init__(self, crash: Crash, inner: Backend) -> None:
+    def __init__(self, crash: Crash, inner: Backend, hear: Hear) -> None:
         self._crash = crash
+        self._hear = hear
         self._inner = inner
         self._buried = False
         self._session: Session | None = None
@@ -144,13 +152,12 @@ class _Mortal:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def open_session(self, info: SessionInfo) -> Session:
-        self._session = await self._inner.open_session(info)
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
+        self._session = await self._inner.open_session(info, nonce)
         return self._session
 
-    async def close_session(self, session: Session) -> None:
-        if not self._dead:
-            await self._inner.close_session(session)
+    async def close_session(self, session: Session) -> Sequence[Fate]:
+        return () if self._dead else await self._inner.close_session(session)
 
     async def push(self, jobs: Sequence[Any]) -> Any:
         if self._dead:
@@ -166,9 +173,8 @@ class _Mortal:
             self._held.update(dict.fromkeys(lease.token for lease in claimed.leases))
         return claimed
 
-    async def wait(self, queues: Any, timeout: float, exclude: Any = ()) -> None:
-        if not self._dead:
-            await self._inner.wait(queues, timeout, exclude)
+    async def wait(self, queues: Any, timeout: float, exclude: Any = ()) -> Sequence[Fate]:
+        return () if self._dead else await self._inner.wait(queues, timeout, exclude)
 
     async def extend(self, session: Session, held: Sequence[Held], lease: float) -> Any:
         if self._dead:
@@ -190,6 +196,7 @@ class _Mortal:
         tokens = list(self._held)
         # It had one place: all but the last of them have begun.
         held = [Held(token=one, started=self.begun or one is not tokens[-1]) for one in tokens]
-        await self._inner.extend(self._session, held, 0.0)
-        await self._inner.close_session(self._session)
+        inner = heard(self._inner, self._hear)
+        await inner.extend(self._session, held, 0.0)
+        await inner.close_session(self._session)
         self._buried = True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from treadle.arguments import arguments_of
 from treadle.durations import Duration, seconds
 from treadle.errors import InvalidOption
 from treadle.events import Event
@@ -132,12 +133,7 @@ class Wanted:
 
     def arguments(self, record: JobRecord) -> dict[str, Any]:
         """The arguments of a job by name, defaults included."""
-        body = self.core.codec.body_of(record.spec.payload, record.spec.task, record.id)
-        args, kwargs = self.task.shape.decode(body)
-        bound = self._signature.bind_partial(*args, **kwargs)
-        bound.apply_defaults()
-        hidden = {name for name, _ in self.task.injected}
-        return {name: value for name, value in bound.arguments.items() if name not in hidden}
+        return arguments_of(self.core, record.spec, self.task)
 
     def _fits(self, record: JobRecord) -> bool:
         if any(_field(record, name) != value for name, value in self._fields.items()):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import traceback
@@ -20,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from treadle.clock import SystemClock
 
@@ -31,6 +32,8 @@ KINDS = ("threads", "children", "files")
 _FILES = Path("/proc/self/fd")
 # Helpers that multiprocessing starts once and keeps.
 _HELPERS = ("*resource_tracker*", "*forkserver*", "*semaphore_tracker*")
+# In the stat of a process, behind its name in parentheses.
+_START_FIELD = 19
 _PATIENCE = 5.0
 _CLOCK = SystemClock()
 
@@ -42,10 +45,11 @@ class Resources:
     told apart.
     """
 
-    __slots__ = ("held",)
+    __slots__ = ("_tick", "held")
 
-    def __init__(self, held: Mapping[tuple[str, object], str]) -> None:
+    def __init__(self, held: Mapping[tuple[str, object], str], tick: int = 0) -> None:
         self.held = held
+        self._tick = tick
 
     def since(
         self, before: Resources, ignore: Collection[str] = (), kinds: Collection[str] = KINDS
@@ -54,7 +58,7 @@ class Resources:
         new = [
             (kind, name, key)
             for (kind, key), name in self.held.items()
-            if kind in kinds and before.held.get((kind, key)) != name
+            if kind in kinds and not before._had(kind, key, name)
         ]
         return [
             f"{kind} {name}{_stack(key)}"
@@ -62,17 +66,32 @@ class Resources:
             if not any(fnmatchcase(name, glob) for glob in (*ignore, *_HELPERS))
         ]
 
+    def _had(self, kind: str, key: object, name: str) -> bool:
+        if isinstance(key, _Child):
+            # A list of children lacks one when another ends while it is read, and one that is
+            # about to run a program has no command line for a moment.
+            return key.tick < self._tick or (kind, key) in self.held
+        return self.held.get((kind, key)) == name
+
+
+class _Child(NamedTuple):
+    """A child process: its number, which another may get later, and its start in clock ticks."""
+
+    pid: int
+    tick: int
+
 
 def resources() -> Resources:
     """Threads, children and open files of this process, now."""
     held: dict[tuple[str, object], str] = {}
+    tick = _now_ticks()
     for thread in threading.enumerate():
         held["threads", thread] = thread.name
-    for pid, name in _children():
-        held["children", pid] = name
+    for child, name in _children():
+        held["children", child] = name
     for descriptor, name in _files():
         held["files", descriptor] = name
-    return Resources(held)
+    return Resources(held, tick)
 
 
 @contextmanager
@@ -143,15 +162,32 @@ def no_leaks(
     return leaks
 
 
-def _children() -> list[tuple[int, str]]:
-    found: list[tuple[int, str]] = []
+def _now_ticks() -> int:
+    """Clock ticks since the machine started, as the starts of processes are counted."""
+    try:
+        seconds = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return 0
+    return int(seconds * os.sysconf("SC_CLK_TCK"))
+
+
+def _children() -> list[tuple[_Child, str]]:
+    found: list[tuple[_Child, str]] = []
     for file in Path("/proc/self/task").glob("*/children"):
         try:
             pids = file.read_text().split()
         except OSError:  # the thread ended meanwhile
             continue
-        found += [(int(pid), _command(pid)) for pid in pids]
+        found += [(_Child(int(pid), _start(pid)), _command(pid)) for pid in pids]
     return found
+
+
+def _start(pid: str) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # it ended meanwhile
+        return 0
+    return int(stat.rpartition(")")[2].split()[_START_FIELD])
 
 
 def _command(pid: str) -> str:

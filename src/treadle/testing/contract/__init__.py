@@ -28,6 +28,7 @@ _THEMES = (
     "claim",
     "dependencies",
     "events",
+    "fates",
     "find",
     "followups",
     "keys",
@@ -58,6 +59,7 @@ from treadle.testing.contract.cells import CellsContract  # noqa: E402
 from treadle.testing.contract.claim import ClaimContract  # noqa: E402
 from treadle.testing.contract.dependencies import DependenciesContract  # noqa: E402
 from treadle.testing.contract.events import EventsContract  # noqa: E402
+from treadle.testing.contract.fates import FatesContract  # noqa: E402
 from treadle.testing.contract.find import FindContract  # noqa: E402
 from treadle.testing.contract.followups import FollowupsContract  # noqa: E402
 from treadle.testing.contract.keys import KeysContract  # noqa: E402
@@ -89,6 +91,7 @@ __all__ = [
     "DependenciesContract",
     "Driver",
     "EventsContract",
+    "FatesContract",
     "FindContract",
     "FollowupsContract",
     "KeysContract",
@@ -121,6 +124,7 @@ class BackendContract(
     ClaimContract,
     DependenciesContract,
     EventsContract,
+    FatesContract,
     FindContract,
     FollowupsContract,
     KeysContract,

@@ -169,6 +169,7 @@ class AlterContract(Contract):
         assert await store.settle(lease, Done()) is not Settled.OK
         await store.done(again)
 
+    @needs(Feature.ORDER)
     async def test_retry_goes_to_the_end(self, store: Driver) -> None:
         """Order: ``Retry`` by ``alter`` gives a new ``seq``."""
         lease = await store.run()
@@ -231,6 +232,7 @@ class AlterContract(Contract):
     # ------------------------------------------------------------- reschedule, reprioritise
 
     @pytest.mark.parametrize("due", [In(9.0), "at"])
+    @needs(Feature.ORDER)
     async def test_a_new_due_time_counts(self, store: Driver, clock: ManualClock, due: Any) -> None:
         """Alter: scheduled → new due; queued → ``scheduled``."""
         ids = [await store.put(S), await store.put(Q)]
@@ -268,6 +270,7 @@ class AlterContract(Contract):
 
     @needs(Feature.PRIORITY)
     @pytest.mark.parametrize("state", [S, Q])
+    @needs(Feature.ORDER)
     async def test_a_new_priority_counts(
         self, store: Driver, clock: ManualClock, state: JobState
     ) -> None:
@@ -281,6 +284,7 @@ class AlterContract(Contract):
         assert await store.claimed(2) == [job_id, other]
 
     @needs(Feature.PRIORITY)
+    @needs(Feature.ORDER)
     async def test_a_new_priority_outlives_a_retry(self, store: Driver) -> None:
         """Alter: a changed priority is the job's own from then on."""
         job_id = await store.add()
@@ -294,8 +298,8 @@ class AlterContract(Contract):
     async def test_many_by_query(self, store: Driver) -> None:
         """3.12. Alter works over the same query as find."""
         mine = await store.add_many(3, queue="a.b", tags=("t",))
-        other = await store.add_many(2, queue="a.b") + await store.add_many(2, queue="c")
         lease = (await store.claim(1, queues=["a.b"]))[0]
+        other = await store.add_many(2, queue="a.b") + await store.add_many(2, queue="c")
         answer = await store.backend.alter(Query(queue="a", tags=("t",)), Cancel())
         assert set(answer.done) == set(mine) - {lease.spec.id}
         assert answer.asked == (lease.spec.id,)

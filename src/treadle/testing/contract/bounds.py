@@ -14,6 +14,7 @@ FULL = Pushed(PushStatus.FULL)
 CREATED = Pushed(PushStatus.CREATED)
 
 
+@needs(Feature.BOUNDS)
 class BoundsContract(Contract):
     """``bound``: jobs not yet final that a queue with its subqueues may hold."""
 

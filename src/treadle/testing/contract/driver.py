@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import msgspec
+
 from treadle.ids import Ids
 from treadle.ports import (
     Altered,
@@ -17,6 +19,7 @@ from treadle.ports import (
     Held,
     Query,
     Settlement,
+    placing,
 )
 from treadle.records import (
     After,
@@ -58,10 +61,13 @@ class Driver:
 
     def job(self, **overrides: Any) -> NewJob:
         """A job with a fresh id."""
-        overrides.setdefault("id", self.ids.new())
         overrides.setdefault("task", "tests.task")
         overrides.setdefault("payload", b"payload")
-        return NewJob(**overrides)
+        if "id" in overrides:
+            return NewJob(**overrides)
+        job = NewJob(id=self.ids.new(), **overrides)
+        placed = placing(self.backend)
+        return job if placed is None else msgspec.structs.replace(job, id=placed(job))
 
     async def push(self, *jobs: NewJob) -> list[Pushed]:
         """Push in one step."""
@@ -168,10 +174,20 @@ class Driver:
         note: Note | None = None,
     ) -> Settled:
         """End an attempt."""
-        token = lease if isinstance(lease, Token) else lease.token
-        end = Settlement(token=token, verdict=verdict, follow_ups=follow_ups, note=note)
+        end = self.end(lease, verdict, *follow_ups, note=note)
         [answer] = await self.backend.settle([end])
         return answer
+
+    def end(
+        self,
+        lease: Lease | Token,
+        verdict: Verdict,
+        *follow_ups: NewJob,
+        note: Note | None = None,
+    ) -> Settlement:
+        """The end of an attempt, to be settled."""
+        token = lease if isinstance(lease, Token) else lease.token
+        return Settlement(token=token, verdict=verdict, follow_ups=follow_ups, note=note)
 
     async def done(self, lease: Lease, result: bytes | None = b"result") -> None:
         """End an attempt well."""

@@ -27,6 +27,7 @@ class KeysContract(Contract):
             assert await store.claimed(5) == []
             await store.done(lease)
 
+    @needs(Feature.ORDER)
     async def test_other_keys_and_jobs_without_are_not_held_up(self, store: Driver) -> None:
         """3.10. What is parked costs later claims nothing and blocks nobody."""
         first, second = await store.add(key="k"), await store.add(key="k")
@@ -128,6 +129,7 @@ class KeysContract(Contract):
         await store.done(lease)
         assert await store.claimed(5) == [due]
 
+    @needs(Feature.ORDER)
     async def test_a_wide_line_is_parked_in_steps(self, store: Driver) -> None:
         """3.10. A claim parks at most ``PARK_MAX`` and answers ``more``; nothing gets stuck."""
         head = await store.add(key="k")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from treadle.ports import Held
+from treadle.ports import Feature, Held
 from treadle.records import Cause, In, JobState, Note, Renewal, Settled, Token
 from treadle.testing.clock import ManualClock
-from treadle.testing.contract.base import Contract, Driver
+from treadle.testing.contract.base import Contract, Driver, needs
 from treadle.verdicts import Done, Released
 
 __all__ = ["LeasesContract"]
@@ -240,6 +240,7 @@ class LeasesContract(Contract):
                 await store.release(lease)
         assert (await store.take(who="two")).note == note
 
+    @needs(Feature.ORDER)
     async def test_a_lapse_keeps_the_place(self, store: Driver) -> None:
         """Order: ``seq`` is kept, so a job that comes back is before those that came later."""
         lease = await store.run()

@@ -65,6 +65,7 @@ class LoopsContract(Contract):
         await eventually(waiting.done)
         assert await store.claimed() == [job_id]
 
+    @needs(Feature.ORDER)
     async def test_run_twice(self, store: Driver) -> None:
         """3.13. ``asyncio.run`` twice on one backend: the store outlives each loop."""
         first = await elsewhere(store.backend, store.add)
@@ -109,10 +110,12 @@ class LoopsContract(Contract):
         assert child != store.ids.new()
         assert await store.state(before) in {JobState.QUEUED, JobState.RUNNING}
         after = await store.add()
+        granted = set(await store.claimed(5, who="two"))
         if Feature.CROSS_PROCESS in store.backend.features:
-            assert set(await store.claimed(5, who="two")) == {child, after}
+            # The child has claimed one of the first two.
+            assert granted in ({child, after}, {before, after})
         else:
-            assert await store.claimed(5, who="two") == [before, after]
+            assert granted == {before, after}
 
     # ------------------------------------------------------------- other handles
 
@@ -145,7 +148,7 @@ class LoopsContract(Contract):
         await store.backend.aclose()
         store.backend.close()
         other = await self.another(store, make)
-        assert await other.states(ids) == ["running", "queued", "queued"]
+        assert sorted(await other.states(ids)) == ["queued", "queued", "running"]
         # The lease outlives the handle as well: its token is still good.
         await other.done(lease)
         await self.closed(other)

@@ -16,6 +16,7 @@ __all__ = ["NamedContract"]
 class NamedContract(Contract):
     """``Claim.first`` changes the order of a claim and nothing else."""
 
+    @needs(Feature.ORDER)
     async def test_named_jobs_come_first(self, store: Driver) -> None:
         """Claim: ``first`` are granted before all others, in their order, then as ever."""
         ids = await store.add_many(6)
@@ -26,6 +27,7 @@ class NamedContract(Contract):
         assert [lease.spec.id for lease in answer.leases] == [ids[5], ids[1], ids[3]]
         assert not answer.more
 
+    @needs(Feature.ORDER)
     async def test_no_more_named_jobs_than_were_asked_for(self, store: Driver) -> None:
         """Claim: ``limit`` holds for them too."""
         ids = await store.add_many(4)
@@ -72,6 +74,7 @@ class NamedContract(Contract):
         assert await store.claimed(5, first=(ids[2], ids[1])) == [ids[2]]
 
     @needs(Feature.SHARED)
+    @needs(Feature.BOUNDS)
     async def test_a_named_job_of_a_full_queue_waits(self, store: Driver) -> None:
         """Claim: pauses and bounds of queues hold for them too."""
         ids = await store.add_many(4)

@@ -13,6 +13,7 @@ __all__ = ["OrderContract"]
 class OrderContract(Contract):
     """A job's place is (−priority, ``seq``)."""
 
+    @needs(Feature.ORDER)
     async def test_equal_priorities_in_order_of_arrival(self, store: Driver) -> None:
         """Order: by ``seq``, given at the push, in the order of the push."""
         ids = await store.add_many(20) + await store.add_many(20)
@@ -22,6 +23,7 @@ class OrderContract(Contract):
         assert granted == ids
 
     @needs(Feature.PRIORITY)
+    @needs(Feature.ORDER)
     async def test_a_larger_priority_is_sooner(self, store: Driver) -> None:
         """Order: priority from -100 to 100, larger is sooner, whatever the arrival."""
         priorities = [0, -100, 100, 20, 0, -1, 100]
@@ -31,6 +33,7 @@ class OrderContract(Contract):
         assert [lease.spec.priority for lease in leases] == sorted(priorities, reverse=True)
 
     @needs(Feature.PRIORITY)
+    @needs(Feature.ORDER)
     async def test_priority_then_arrival(self, store: Driver) -> None:
         """Order: equal priorities in order of arrival, inside each priority."""
         low = await store.add_many(3, priority=-5)
@@ -39,12 +42,14 @@ class OrderContract(Contract):
         assert await store.claimed(10) == high + low
 
     @needs(Feature.PRIORITY)
+    @needs(Feature.ORDER)
     async def test_the_best_come_first_when_few_are_asked_for(self, store: Driver) -> None:
         """Order holds between claims as inside one."""
         await store.add_many(5, priority=1)
         best = await store.add(priority=2)
         assert await store.claimed(1) == [best]
 
+    @needs(Feature.ORDER)
     async def test_a_job_keeps_its_place(self, store: Driver, clock: ManualClock) -> None:
         """Order: ``seq`` is kept through releases and retries: back to the old place."""
         retried, released, delayed, other = await store.add_many(4)
@@ -56,6 +61,7 @@ class OrderContract(Contract):
         assert await store.claimed(4) == [retried, released, delayed, other]
 
     @needs(Feature.DELAY)
+    @needs(Feature.ORDER)
     async def test_scheduled_jobs_go_by_arrival(self, store: Driver, clock: ManualClock) -> None:
         """Order: the place is from the push, not from the due time."""
         early_push = await store.add(due=In(10.0))
@@ -64,6 +70,7 @@ class OrderContract(Contract):
         clock.advance(10)
         assert await store.claimed(3) == [early_push, late_push, between]
 
+    @needs(Feature.ORDER)
     async def test_queues_in_the_order_given(self, store: Driver) -> None:
         """3.11. Between the queues asked for, the given order."""
         await store.add_many(3, queue="b", priority=50)
@@ -72,6 +79,7 @@ class OrderContract(Contract):
         assert [lease.spec.id for lease in leases[:3]] == first
         assert [lease.spec.queue for lease in leases] == ["a", "a", "a", "b"]
 
+    @needs(Feature.ORDER)
     async def test_the_given_order_holds_for_families(self, store: Driver) -> None:
         """3.11. A name with its subqueues comes before the next name."""
         await store.add_many(2, queue="z")

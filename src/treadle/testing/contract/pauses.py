@@ -98,6 +98,7 @@ class PausesContract(Contract):
         await self.rule(store, "a")
         assert await store.claimed(5) == [lease.spec.id]
 
+    @needs(Feature.BOUNDS)
     async def test_only_so_many_of_a_queue_run(self, store: Driver) -> None:
         """Claim 4. Queues at ``max_running`` are passed over, and served again after."""
         ids = await store.add_many(4, queue="a")
@@ -109,6 +110,7 @@ class PausesContract(Contract):
         await store.done(leases[0])
         assert await store.claimed(10, who="two") == [ids[2]]
 
+    @needs(Feature.BOUNDS)
     async def test_running_jobs_of_subqueues_count(self, store: Driver) -> None:
         """Claim 4. The rule of the queue and those of its ancestors."""
         await self.rule(store, "a", max_running=3)
@@ -123,6 +125,7 @@ class PausesContract(Contract):
         assert len(await store.claim(10)) == 1
 
     @pytest.mark.parametrize("end", ["again", "lapse", "release"])
+    @needs(Feature.BOUNDS)
     async def test_however_an_attempt_ends_its_place_is_free(self, store: Driver, end: str) -> None:
         """Claim 4. What counts is what runs now."""
         await self.rule(store, "a", max_running=1)
@@ -151,6 +154,7 @@ class PausesContract(Contract):
                 await store.backend.write([Write(key=QUEUE_CELL + "a", value=value)])
         assert await store.backend.read([QUEUE_CELL + "*"]) == {}
 
+    @needs(Feature.BOUNDS)
     async def test_no_place_at_all(self, store: Driver) -> None:
         """QueueRule: a bound of 0 lets nothing run."""
         await store.add(queue="a")

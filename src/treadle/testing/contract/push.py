@@ -49,6 +49,7 @@ class PushContract(Contract):
         """An empty push is answered with nothing."""
         assert await store.push() == []
 
+    @needs(Feature.TOGETHER)
     async def test_the_whole_record_comes_back(self, store: Driver) -> None:
         """A store keeps every field of the job as it was pushed."""
         job = store.job(
@@ -191,6 +192,7 @@ class PushContract(Contract):
         assert await store.push(second, first) == [CREATED, CREATED]
         assert await store.states([second.id, first.id]) == ["waiting", "queued"]
 
+    @needs(Feature.ORDER)
     async def test_a_large_push(self, store: Driver) -> None:
         """One step per call, also for thousands."""
         ids = await store.add_many(2000)
@@ -210,6 +212,7 @@ class PushContract(Contract):
         assert seen == sorted(set(seen))
 
     @needs(Feature.RECORDS)
+    @needs(Feature.ORDER)
     async def test_arrival_numbers_go_up(self, store: Driver) -> None:
         """Order: ``seq`` is given once, at the push, in the order of the push."""
         ids = await store.add_many(5)

@@ -118,6 +118,7 @@ class RatesContract(Contract):
         clock.advance(90)
         assert await store.claimed(10, who="two") == ids[2:]
 
+    @needs(Feature.TOGETHER)
     async def test_the_latest_of_several(self, store: Driver) -> None:
         """Claim 5. It is scheduled for the latest of the instants."""
         asks = (

@@ -70,6 +70,7 @@ class RetentionContract(Contract):
         assert await store.state(job_id) == name
 
     @pytest.mark.parametrize("options", [{"max_failed": 3}])
+    @needs(Feature.BOUNDS)
     async def test_only_so_many_failed_jobs_are_kept(self, store: Driver) -> None:
         """Settle: at most ``max_failed`` failed jobs are kept, the oldest go first."""
         ids: list[str] = []

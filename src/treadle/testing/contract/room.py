@@ -16,6 +16,7 @@ from treadle.testing.contract.wait import comes, comes_in_time, waiting
 __all__ = ["RoomContract"]
 
 
+@needs(Feature.BOUNDS)
 class RoomContract(Contract):
     """A hint that keeps no place, in time."""
 

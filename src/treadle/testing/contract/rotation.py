@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from treadle.ports import Delete, Reschedule
+from treadle.ports import Delete, Feature, Reschedule
 from treadle.records import In
 from treadle.testing.clock import ManualClock
-from treadle.testing.contract.base import Contract, Driver
+from treadle.testing.contract.base import Contract, Driver, needs
 
 __all__ = ["RotationContract"]
 
@@ -17,6 +17,7 @@ __all__ = ["RotationContract"]
 class RotationContract(Contract):
     """A tenant with a million jobs does not delay one with ten."""
 
+    @needs(Feature.ORDER)
     async def test_one_by_one_in_turns(self, store: Driver) -> None:
         """Order: non-empty members take turns by name, going on after the one served last."""
         for queue in ("m.c", "m.a", "m.b"):
@@ -24,6 +25,7 @@ class RotationContract(Contract):
         served = [(await store.take(queues=["m"])).spec.queue for _ in range(9)]
         assert served == ["m.a", "m.b", "m.c"] * 3
 
+    @needs(Feature.ORDER)
     async def test_a_batch_is_shared(self, store: Driver) -> None:
         """Order: with m members and n places, a turn gives a member up to ⌈n/m⌉ jobs."""
         await store.add_many(100, queue="m.big")
@@ -31,6 +33,7 @@ class RotationContract(Contract):
         leases = await store.claim(10, queues=["m"])
         assert Counter(lease.spec.queue for lease in leases) == {"m.big": 5, "m.small": 5}
 
+    @needs(Feature.ORDER)
     async def test_what_is_left_goes_round_again(self, store: Driver) -> None:
         """Order: places that a small member leaves go to the others in the same claim."""
         await store.add_many(100, queue="m.big")
@@ -38,6 +41,7 @@ class RotationContract(Contract):
         leases = await store.claim(20, queues=["m"])
         assert Counter(lease.spec.queue for lease in leases) == {"m.big": 18, "m.small": 2}
 
+    @needs(Feature.ORDER)
     async def test_each_round_shares_what_is_left(self, store: Driver) -> None:
         """Order: m and n are those of the round."""
         await store.add_many(1, queue="m.a")
@@ -47,6 +51,7 @@ class RotationContract(Contract):
         served = Counter(lease.spec.queue for lease in leases)
         assert served == {"m.a": 1, "m.b": 4, "m.c": 4}
 
+    @needs(Feature.ORDER)
     async def test_the_named_queue_is_a_member_too(self, store: Driver) -> None:
         """Order: ``m`` itself takes a turn beside ``m.a``."""
         await store.add_many(4, queue="m")
@@ -56,6 +61,7 @@ class RotationContract(Contract):
         )
         assert served == {"m": 2, "m.a": 2}
 
+    @needs(Feature.ORDER)
     async def test_the_star_rotates_over_all_queues(self, store: Driver) -> None:
         """Order: ``*`` is a named queue whose members are all."""
         await store.add_many(5, queue="a")
@@ -63,6 +69,7 @@ class RotationContract(Contract):
         served = Counter([(await store.take()).spec.queue for _ in range(6)])
         assert served == {"a": 3, "b": 3}
 
+    @needs(Feature.ORDER)
     async def test_the_turn_is_kept_in_the_store(self, store: Driver) -> None:
         """Order: the position is kept per named queue, for all sessions."""
         for queue in ("m.a", "m.b"):
@@ -72,6 +79,7 @@ class RotationContract(Contract):
         ]
         assert served == ["m.a", "m.b", "m.a", "m.b"]
 
+    @needs(Feature.ORDER)
     async def test_inside_a_member_priority_then_arrival(self, store: Driver) -> None:
         """3.11. Between subqueues rotation, inside by priority, then arrival."""
         low = await store.add(queue="m.a", priority=-5)
@@ -82,6 +90,7 @@ class RotationContract(Contract):
         assert await store.claimed(1, queues=["m"]) == [low]
 
     @pytest.mark.parametrize("way", ["cancel", "delete", "expire", "reschedule"])
+    @needs(Feature.ORDER)
     async def test_an_emptied_member_takes_no_share(
         self, store: Driver, clock: ManualClock, way: str
     ) -> None:
@@ -102,6 +111,7 @@ class RotationContract(Contract):
         # Three and two; with three members it would be two, two and one.
         assert [lease.spec.queue for lease in leases] == ["a.y"] * 3 + ["a.z"] * 2
 
+    @needs(Feature.ORDER)
     async def test_many_members(self, store: Driver) -> None:
         """Order: a claim for fewer places than members serves the next ones by name."""
         names = [f"m.t{number:02d}" for number in range(30)]

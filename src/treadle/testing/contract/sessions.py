@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from treadle.errors import LeaseLost
-from treadle.ports import SESSION_CELL, Feature, Write
+from treadle.ports import SESSION_CELL, Claim, Feature, Write
 from treadle.records import JobState, SessionInfo
 from treadle.testing.clock import ManualClock
 from treadle.testing.contract.base import Contract, Driver, needs
@@ -35,6 +35,14 @@ class SessionsContract(Contract):
         assert 0 < one.nonce < 2**63
         lease = await store.run(who="two")
         assert lease.token.nonce == two.nonce
+
+    async def test_a_session_may_have_its_nonce_from_another_store(self, store: Driver) -> None:
+        """Ports. A foreman of several stores is known by one nonce in all of them."""
+        session = await store.backend.open_session(SessionInfo(name="mine"), 7)
+        assert session.nonce == 7
+        await store.add()
+        claimed = await store.backend.claim(Claim(session=session, request=1, limit=1))
+        assert [lease.token.nonce for lease in claimed.leases] == [7]
 
     async def test_the_store_stamps_a_session(self, store: Driver, clock: ManualClock) -> None:
         """2. ``opened`` and ``until`` are set by the store; what was said is kept."""

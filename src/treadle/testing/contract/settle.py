@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.faults import Fault
-from treadle.ports import Query, Settlement
+from treadle.ports import Feature, Query, Settlement
 from treadle.records import Cause, JobState, Keep, Note, Settled, Token
 from treadle.testing.clock import ManualClock
-from treadle.testing.contract.base import Contract, Driver
+from treadle.testing.contract.base import Contract, Driver, needs
 from treadle.verdicts import Again, Cancelled, Done, Failed, Released, Verdict
 
 __all__ = ["SettleContract"]
@@ -120,6 +120,7 @@ class SettleContract(Contract):
         assert (record.state, record.finished) == (JobState.CANCELLED, clock.now())
         assert (record.fault, record.tries) == (FAULT, 0)
 
+    @needs(Feature.ORDER)
     async def test_released(self, store: Driver) -> None:
         """States: ``Released`` → ``queued``, in its old place, no counter changed."""
         lease = await store.run()

@@ -65,6 +65,7 @@ class SharedContract(Contract):
         await store.backend.release(first)
         await self.refused(store, hold())
 
+    @needs(Feature.TOGETHER)
     async def test_asks_of_a_call_are_all_or_none(self, store: Driver) -> None:
         """Shared: the asks of one call are granted all or none."""
         await self.granted(store, hold(key="full"))
@@ -93,6 +94,7 @@ class SharedContract(Contract):
         await self.refused(store, hold(), ticket=second.ticket)
         await self.granted(store, hold(), ticket=first.ticket)
 
+    @needs(Feature.TOGETHER)
     async def test_a_ticket_for_something_else(self, store: Driver) -> None:
         """Shared: who comes back for other keys stands in their lines by its arrival."""
         other = hold(key="other")

@@ -93,10 +93,20 @@ class WaitContract(Contract):
     @needs(Feature.PUSHES_WAKE)
     @pytest.mark.parametrize(
         "how",
-        ["again", "release", "retry", "now", "resume", "key", "follow", "bound", "bound of both"],
+        ["again", "release", "retry", "now", "resume", "key", "follow"],
     )
     async def test_whatever_makes_a_job_ready_wakes(self, store: Driver, how: str) -> None:
         """Wait: not only a push makes something to claim."""
+        await self.made_ready(store, how)
+
+    @needs(Feature.PUSHES_WAKE, Feature.BOUNDS)
+    @pytest.mark.parametrize("how", ["bound", "bound of both"])
+    async def test_a_place_in_a_queue_wakes(self, store: Driver, how: str) -> None:
+        """Wait: nor does a queue that is at its bound for ever."""
+        await self.made_ready(store, how)
+
+    async def made_ready(self, store: Driver, how: str) -> None:
+        """Wait until a step makes a job ready."""
         step = await self.prepared(store, how)
         queues = ["mail.b"] if how == "bound of both" else ["*"]
         async with waiting(store.backend.wait(queues, 1e6)) as task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from treadle.records import FINAL, JobRecord, JobState
+from treadle.records import FINAL, Cause, JobRecord, JobState
 from treadle.testing.ledger.dump import Dump
 from treadle.testing.ledger.findings import Rule, Violation
 from treadle.testing.ledger.history import Grant, History, Story
@@ -17,6 +17,9 @@ __all__ = [
     "others_unharmed",
     "said_aloud",
 ]
+
+# Nobody's verdict says so.
+_BY_ITSELF = frozenset({Cause.EXPIRED, Cause.DEPENDENCY})
 
 
 def conservation(history: History, store: Dump, *, drained: bool) -> Iterator[Violation]:
@@ -62,7 +65,7 @@ def _unwitnessed(history: History, story: Story, record: JobRecord) -> Iterator[
 def no_unexplained_repeat(history: History) -> Iterator[Violation]:
     """A lease that ended without a verdict was interrupted, and the ledgers say by what."""
     for grant in history.grants():
-        if len(grant.effects) > 1:
+        if len(grant.effects) > 1 and not history.forgotten(grant):
             yield Violation(
                 rule=Rule.NO_UNEXPLAINED_REPEAT,
                 text=f"{grant} had its effect {len(grant.effects)} times",
@@ -118,8 +121,12 @@ def no_residue(store: Dump, *, present: Mapping[str, int] | None = None) -> Iter
             )
 
 
-def said_aloud(history: History) -> Iterator[Violation]:
-    """Each refused verdict was told to the observers of its process, unless that was killed."""
+def said_aloud(history: History, store: Dump | None) -> Iterator[Violation]:
+    """What must be told to the observers of a process was, unless that was killed.
+
+    Each refused verdict, and each job that an answer said to have ended by itself. Where nothing
+    was done to anybody, no such answer was lost, and the store has none that no process was told.
+    """
     for process in history.processes.values():
         if process.killed is not None:
             continue
@@ -131,3 +138,23 @@ def said_aloud(history: History) -> Iterator[Violation]:
                     text=f"{grant}: a verdict was refused ({refused[-1].answer}), and no event "
                     "job.lost says so",
                 )
+        for (event, job), times in process.fates.items():
+            if times > process.said[event, job]:
+                yield Violation(
+                    rule=Rule.SAID_ALOUD,
+                    text=f"job {job} ended by itself or crashed, {process.name} was answered so "
+                    f"{times} times, and no event {event} says so",
+                )
+    if store is not None and not history.struck:
+        yield from _ended_in_silence(history, store)
+
+
+def _ended_in_silence(history: History, store: Dump) -> Iterator[Violation]:
+    told = {job for process in history.processes.values() for _, job in process.fates}
+    for record in store.records:
+        if record.cause in _BY_ITSELF and record.id not in told:
+            yield Violation(
+                rule=Rule.SAID_ALOUD,
+                text=f"job {record.id} has failed ({record.cause}), and no answer of the store "
+                "said so",
+            )

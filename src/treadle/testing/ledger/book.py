@@ -14,11 +14,13 @@ from treadle.testing.ledger.entries import (
     Blow,
     Effect,
     Entry,
+    Fated,
     Fault,
     Granted,
     Passed,
     Retried,
     Said,
+    Sent,
     Started,
     Tried,
     Waited,
@@ -97,6 +99,10 @@ class Ledger:
         """The code of a job did what it is for; takes its context."""
         self.write(Effect(at=self.now(), job=attempt.job_id, fence=attempt.fence))
 
+    def sent(self, job: str, fence: int, verdict: str) -> None:
+        """A verdict is about to be sent."""
+        self.write(Sent(at=self.now(), job=job, fence=fence, verdict=verdict))
+
     def answered(self, job: str, fence: int, verdict: str, answer: str) -> None:
         """The store has answered a verdict."""
         self.write(
@@ -106,6 +112,10 @@ class Ledger:
     def waited(self, verb: str, seconds: float) -> None:
         """A call of the store was answered late."""
         self.write(Waited(at=self.now(), verb=verb, seconds=seconds))
+
+    def fated(self, job: str, event: str) -> None:
+        """The store has answered that a job came to this by itself."""
+        self.write(Fated(at=self.now(), job=job, event=event))
 
     def said(self, event: str, job: str) -> None:
         """An event was told."""

@@ -23,6 +23,11 @@ from treadle.testing.ledger.bounds import (
     standstill,
     uniqueness,
 )
+from treadle.testing.ledger.deliveries import (
+    carried_out,
+    delivered_once,
+    no_unexplained_delivery,
+)
 from treadle.testing.ledger.dump import Dump
 from treadle.testing.ledger.findings import Figures, Findings, Violation
 from treadle.testing.ledger.history import History, Process, Reason
@@ -33,7 +38,7 @@ __all__ = ["check"]
 
 def check(
     ledgers: Path | History,
-    store: Dump,
+    store: Dump | None,
     *,
     drained: bool = True,
     recovery: float | None = None,
@@ -46,7 +51,9 @@ def check(
 
     Args:
         ledgers: the directory, or what was read from it.
-        store: all of it, from :func:`~treadle.testing.ledger.dump`.
+        store: all of it, from :func:`~treadle.testing.ledger.dump`. ``None`` for a broker without a
+            companion, which cannot be looked into and promises less: a job may be there twice, for
+            a reason that the ledgers know.
         drained: everything was given the time to end, and every foreman has stopped or its
             presence has lapsed.
         recovery: seconds within which an interrupted job must be leased again.
@@ -59,7 +66,7 @@ def check(
     history = History.read(ledgers) if isinstance(ledgers, Path) else ledgers
     history.slow = slow
 
-    def rules() -> Iterator[Violation]:
+    def of_records(store: Dump) -> Iterator[Violation]:
         yield from conservation(history, store, drained=drained)
         yield from no_run_after_end(history)
         yield from one_winner(history)
@@ -68,10 +75,19 @@ def check(
         yield from uniqueness(history, store)
         yield from limits_hold(history, store, late)
         yield from others_unharmed(history, store)
-        yield from said_aloud(history)
         if drained:
             yield from no_unexplained_repeat(history)
             yield from no_residue(store, present=present)
+
+    def of_messages() -> Iterator[Violation]:
+        yield from delivered_once(history)
+        if drained:
+            yield from carried_out(history)
+            yield from no_unexplained_delivery(history)
+
+    def rules() -> Iterator[Violation]:
+        yield from of_messages() if store is None else of_records(store)
+        yield from said_aloud(history, store)
         if recovery is not None:
             yield from bounded_recovery(history, recovery)
         if longest_standstill is not None:
@@ -80,8 +96,11 @@ def check(
     return Findings(violations=tuple(rules()), figures=_figures(history, store))
 
 
-def _figures(history: History, store: Dump) -> Figures:
-    final = {record.id for record in store.records if record.state in FINAL}
+def _figures(history: History, store: Dump | None) -> Figures:
+    if store is None:
+        final = {job for job, one in history.stories.items() if any(g.won for g in one.in_order())}
+    else:
+        final = {record.id for record in store.records if record.state in FINAL}
     accepted = [job for job, story in history.stories.items() if story.accepted]
     effects = repeats = refused = 0
     for story in history.stories.values():

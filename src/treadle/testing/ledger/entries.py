@@ -15,11 +15,13 @@ __all__ = [
     "Blow",
     "Effect",
     "Entry",
+    "Fated",
     "Fault",
     "Granted",
     "Passed",
     "Retried",
     "Said",
+    "Sent",
     "Started",
     "Tried",
     "Waited",
@@ -70,6 +72,15 @@ class Effect(_Entry, frozen=True, kw_only=True, tag="effect"):
     fence: int
 
 
+class Sent(_Entry, frozen=True, kw_only=True, tag="sent"):
+    """A verdict is about to be sent."""
+
+    job: str
+    fence: int
+    # "done", "again", "failed", "released", "cancelled".
+    verdict: str
+
+
 class Answered(_Entry, frozen=True, kw_only=True, tag="answered"):
     """The store has answered a verdict."""
 
@@ -86,6 +97,14 @@ class Waited(_Entry, frozen=True, kw_only=True, tag="waited"):
 
     verb: str
     seconds: float
+
+
+class Fated(_Entry, frozen=True, kw_only=True, tag="fated"):
+    """An answer of the store said what became of a job by itself."""
+
+    job: str
+    # The event that has to tell of it.
+    event: str
 
 
 class Said(_Entry, frozen=True, kw_only=True, tag="said"):
@@ -131,8 +150,10 @@ Entry = (
     | Granted
     | Started
     | Effect
+    | Sent
     | Answered
     | Waited
+    | Fated
     | Said
     | Passed
     | Retried

@@ -24,7 +24,7 @@ class Rule(StrEnum):
     LIVENESS = "liveness"  # something always ends
     NO_RESIDUE = "no residue"  # no presence, no leases left behind
     OTHERS_UNHARMED = "others unharmed"  # no crash is counted that no fault explains
-    SAID_ALOUD = "said aloud"  # a refused verdict is told to observers
+    SAID_ALOUD = "said aloud"  # what is refused, or ends by itself, is told to observers
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):

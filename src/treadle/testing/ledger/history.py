@@ -18,11 +18,13 @@ from treadle.testing.ledger.entries import (
     Blow,
     Effect,
     Entry,
+    Fated,
     Fault,
     Granted,
     Passed,
     Retried,
     Said,
+    Sent,
     Started,
     Tried,
     Waited,
@@ -56,6 +58,7 @@ class Grant:
         self.granted: list[Granted] = []
         self.starts: list[float] = []
         self.effects: list[float] = []
+        self.sent: list[Sent] = []
         self.answers: list[Answered] = []
 
     @property
@@ -74,6 +77,11 @@ class Grant:
     def taken(self) -> Answered | None:
         """The answer that carried its verdict out."""
         return next((one for one in self.answers if one.answer in _TAKEN), None)
+
+    @property
+    def unheard(self) -> bool:
+        """Whether a verdict was sent, and nobody knows its answer."""
+        return len(self.sent) > len(self.answers)
 
     @property
     def won(self) -> bool:
@@ -126,6 +134,8 @@ class Process:
         self.frozen: list[tuple[float, float]] = []
         self.waited: list[Waited] = []
         self.said: defaultdict[tuple[str, str], int] = defaultdict(int)
+        # Events that it had to tell, and the job of each.
+        self.fates: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.grants: list[Grant] = []
 
     def frozen_between(self, begin: float, end: float) -> bool:
@@ -141,6 +151,7 @@ class History:
         stories: by job.
         processes: by name.
         crashes: when a store was killed that may forget the last grants by that.
+        struck: whether anything was done to anybody.
         passed: fences in the order in which each guarded resource took them.
     """
 
@@ -149,6 +160,7 @@ class History:
         self.stories: dict[str, Story] = {}
         self.processes: dict[str, Process] = {}
         self.crashes: list[float] = []
+        self.struck = False
         self.passed: defaultdict[str, list[Passed]] = defaultdict(list)
 
     @classmethod
@@ -185,10 +197,12 @@ class History:
                 self.story(job).accepted.append(at)
             case Retried(job=job, at=at):
                 self.story(job).retried.append(at)
-            case Granted() | Started() | Effect() | Answered():
+            case Granted() | Started() | Effect() | Sent() | Answered():
                 self._lease(name, entry)
             case Waited():
                 self.process(name).waited.append(entry)
+            case Fated(event=event, job=job):
+                self.process(name).fates[event, job] += 1
             case Said(event=event, job=job):
                 self.process(name).said[event, job] += 1
             case Passed(resource=resource):
@@ -196,9 +210,9 @@ class History:
             case Fault(process=process):
                 self._fault(self.process(process), entry)
 
-    def _lease(self, name: str, entry: Granted | Started | Effect | Answered) -> None:
+    def _lease(self, name: str, entry: Granted | Started | Effect | Sent | Answered) -> None:
         grant = self.story(entry.job).grant(entry.fence, name)
-        if not (grant.granted or grant.starts or grant.effects or grant.answers):
+        if not (grant.granted or grant.starts or grant.effects or grant.sent or grant.answers):
             self.process(name).grants.append(grant)
         match entry:
             case Granted():
@@ -207,10 +221,13 @@ class History:
                 grant.starts.append(at)
             case Effect(at=at):
                 grant.effects.append(at)
+            case Sent():
+                grant.sent.append(entry)
             case Answered():
                 grant.answers.append(entry)
 
     def _fault(self, process: Process, fault: Fault) -> None:
+        self.struck = True
         if fault.blow is Blow.CRASHED:
             self.crashes.append(fault.at)
         if fault.blow is Blow.KILLED:
@@ -233,13 +250,15 @@ class History:
     def blamed(self, grant: Grant) -> Reason | None:
         """What was done to the process of a lease before the job was given to another.
 
+        A verdict may have been carried out when its process is killed before it hears of it.
+
         A process that is frozen in the middle of a write keeps all others from the store, so a
         call that was answered late while one was frozen is an excuse, too. A call that was late
         for no such reason is one only from ``slow`` seconds on.
         """
         process = self.process(grant.process)
         begin, end = grant.begin, self.story(grant.job).after(grant)
-        if process.killed is not None and process.killed <= end:
+        if process.killed is not None and (process.killed <= end or grant.unheard):
             return Reason.KILLED
         if process.frozen_between(begin, end):
             return Reason.FROZEN

@@ -85,7 +85,7 @@ def fences_grow(history: History) -> Iterator[Violation]:
                     text=f"{one}: the same fence was given to {other.process}",
                 )
         for grant in grants:
-            if len(grant.starts) > 1:
+            if len(grant.starts) > 1 and not history.forgotten(grant):
                 yield Violation(
                     rule=Rule.FENCES_GROW, text=f"{grant} started {len(grant.starts)} times"
                 )

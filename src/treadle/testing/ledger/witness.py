@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from treadle.events import Event
+from treadle.fates import Fate
 from treadle.ports import Backend, Claim, Claimed, Held, Settlement
 from treadle.records import NewJob, Pushed, PushStatus, Renewal, Session, Settled
+from treadle.telling import heard, name_of
 from treadle.testing.ledger.book import Ledger
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Witness", "witnessed"]
 
+_SAID = ("job.lost", "job.failed", "job.cancelled", "job.retrying")
 _MADE = frozenset({PushStatus.CREATED, PushStatus.REPLACED})
 
 
@@ -72,23 +75,29 @@ class Witness:
         return answers
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
-        """Follow-ups are pushed with it; the answers are written."""
+        """Follow-ups are pushed with it; verdicts are written before they are sent, and answers."""
         since = self._ledger.now()
         for end in ends:
+            self._ledger.sent(end.token.job_id, end.token.fence, _word(end))
             for job in end.follow_ups:
                 self._ledger.tried(job.id)
         answers = await self._inner.settle(ends)
         for end, answer in zip(ends, answers, strict=True):
-            token, word = end.token, type(end.verdict).__name__.lower()
-            self._ledger.answered(token.job_id, token.fence, word, answer.value)
+            token = end.token
+            self._ledger.answered(token.job_id, token.fence, _word(end), answer.value)
         self._took("settle", since)
         return answers
+
+
+def _word(end: Settlement) -> str:
+    return type(end.verdict).__name__.lower()
 
 
 def witnessed(app: Treadle, ledger: Ledger, *, slow: float = 0.5) -> Callable[[], None]:
     """Have an app write down what it does to its store, from its next use on.
 
-    Also its events ``job.lost``: what a foreman has lost is to be said aloud.
+    Also what ended by itself in the store, and the events that tell of this and of lost leases: all
+    of it is to be said aloud.
 
     Args:
         app: not open yet.
@@ -99,7 +108,11 @@ def witnessed(app: Treadle, ledger: Ledger, *, slow: float = 0.5) -> Callable[[]
     opens, store = core._open_backend, core.store
 
     def opened(url: str) -> Backend:
-        return cast("Backend", Witness(opens(url), ledger, slow=slow))
+        return heard(cast("Backend", Witness(opens(url), ledger, slow=slow)), fated)
+
+    def fated(fates: Sequence[Fate]) -> None:
+        for fate in fates:
+            ledger.fated(fate.id, name_of(fate))
 
     def said(event: Event) -> None:
         ledger.said(event.name, event.job_id or "")
@@ -111,5 +124,6 @@ def witnessed(app: Treadle, ledger: Ledger, *, slow: float = 0.5) -> Callable[[]
 
     core._open_backend = opened  # type: ignore[method-assign]
     core.store = core.store_at(core.url)
-    core.bus.on("job.lost", said)
+    for name in _SAID:
+        core.bus.on(name, said)
     return undo

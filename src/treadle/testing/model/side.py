@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from treadle.errors import TreadleError
+from treadle.fates import Fate
 from treadle.ids import Ids
 from treadle.ports import (
     SESSION_CELL,
@@ -25,6 +26,7 @@ from treadle.ports import (
     Write,
 )
 from treadle.records import Ask, JobRecord, NewJob, Note, Session, SessionInfo, Token
+from treadle.telling import heard
 from treadle.testing.clock import ManualClock
 from treadle.testing.model import told
 from treadle.testing.model.told import Handle
@@ -81,10 +83,14 @@ class Side:
         self.tokens: dict[Handle, Token] = {}
         self.permits: dict[str, Permit] = {}
         self.tickets: dict[str, Ticket] = {}
+        # What became of jobs by themselves, as the answers said.
+        self.fates: list[Fate] = []
+        self._asked: dict[str, int] = {}
         self._open()
 
     def _open(self) -> None:
-        self.backend = self._make(self._setup)
+        self._made = self._make(self._setup)
+        self.backend = heard(self._made, self.fates.extend)
         self._run(self.backend.open())
 
     def close(self) -> None:
@@ -99,7 +105,7 @@ class Side:
 
     def check(self, check: Check) -> None:
         """Have the backend look at itself."""
-        self._run(check(self.backend))
+        self._run(check(self._made))
 
     def _run(self, step: Coroutine[Any, Any, Any]) -> Any:
         # Not the runner's own, which looks after signals each time.
@@ -127,7 +133,10 @@ class Side:
 
     async def claim(self, who: str, request: int, **fields: Any) -> Any:
         ask = Claim(session=self.sessions[who], request=request, **fields)
-        answer = await self.backend.claim(ask)
+        # A repeat has the same fates again.
+        backend = self._made if request == self._asked.get(who) else self.backend
+        answer = await backend.claim(ask)
+        self._asked[who] = request
         for lease in answer.leases:
             self.tokens[told.handle(lease)] = lease.token
         return told.claimed(answer)

@@ -7,6 +7,7 @@ import itertools
 import random  # noqa: TID251 - a history is seeded
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -200,6 +201,12 @@ class Stage(RuleBasedStateMachine):
         left = [one for one in self.ledger.seen.values() if one.state not in FINAL]
         assert not left, f"never served: {left}"
         assert self.claim("last", limit=10, lease=30.0) == [], "something is left to claim"
+        # Which verb moves a job on is a store's own affair; who is told in the end is not.
+        told_of, *others = (Counter(map(told.text, side.fates)) for side in self.sides)
+        for other in others:
+            assert told_of == other, (
+                f"the backend told of {told_of - other}, memory of {other - told_of}"
+            )
 
 
 def _dependency(number: int, back: str) -> str:

@@ -49,7 +49,7 @@ def _anonymous(token: Token) -> Token:
 
 def altered(answer: Altered) -> Any:
     """An answer to an alter; a cursor is the store's own, and may lead to nothing."""
-    return msgspec.structs.replace(answer, cursor=None)
+    return msgspec.structs.replace(answer, cursor=None, fates=())
 
 
 def page(answer: Page) -> Any:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from treadle.testing.servers.binaries import find_binary
+from treadle.testing.servers.certificates import Certificates, make_certificates
 from treadle.testing.servers.ports import HOST
 from treadle.testing.servers.server import Server
 
@@ -30,6 +31,7 @@ class PostgresServer(Server):
     Args:
         port: where it listens; a free one by default.
         config: settings of postgresql.conf.
+        tls: whether it speaks TLS, with certificates of its own, and takes nobody without.
         fsync: whether a commit waits for the disk; without, tests are faster, and a kill of the
             server loses nothing either, only a loss of power does.
     """
@@ -43,9 +45,11 @@ class PostgresServer(Server):
         port: int | None = None,
         config: Mapping[str, str] | None = None,
         fsync: bool = False,
+        tls: bool = False,
     ) -> None:
         super().__init__(port=port)
         self.user = account()
+        self.certificates: Certificates | None = make_certificates(self.folder) if tls else None
         self.config = {
             "listen_addresses": HOST,
             "port": str(self.port),
@@ -55,6 +59,7 @@ class PostgresServer(Server):
             "shared_buffers": "32MB",
             "max_connections": "200",
             "timezone": "UTC",
+            **(self._secure() if tls else {}),
             **(config or {}),
         }
 
@@ -89,6 +94,20 @@ class PostgresServer(Server):
 
     def answers(self) -> bool:
         return is_ready(self.port)
+
+    def _secure(self) -> dict[str, str]:
+        made = self.certificates
+        assert made is not None
+        # Who may read it beside its owner makes the server refuse a key.
+        made.key.chmod(0o600)
+        entries = self.folder / "pg_hba.conf"
+        entries.write_text("hostssl all all 127.0.0.1/32 trust\nlocal all all trust\n")
+        return {
+            "ssl": "on",
+            "ssl_cert_file": str(made.certificate),
+            "ssl_key_file": str(made.key),
+            "hba_file": str(entries),
+        }
 
 
 def is_ready(port: int) -> bool:

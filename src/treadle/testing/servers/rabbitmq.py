@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from treadle.testing.servers.binaries import find_binary
+from treadle.testing.servers.certificates import Certificates, make_certificates
 from treadle.testing.servers.ports import HOST, free_port, listens
 from treadle.testing.servers.server import Server
 
@@ -42,17 +43,25 @@ class RabbitServer(Server):
     Args:
         port: where it listens; a free one by default.
         config: settings of rabbitmq.conf.
+        tls: whether it speaks TLS only, with certificates of its own.
     """
 
     start_seconds = 90.0
 
-    def __init__(self, *, port: int | None = None, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        config: Mapping[str, str] | None = None,
+        tls: bool = False,
+    ) -> None:
         super().__init__(port=port)
+        self.certificates: Certificates | None = make_certificates(self.folder) if tls else None
         self._mapper = _PortMapper()
         self._distribution = free_port()
         self.node = f"treadle{self.port}@localhost"
         self.config = {
-            "listeners.tcp.1": f"{HOST}:{self.port}",
+            **(self._secure() if tls else {"listeners.tcp.1": f"{HOST}:{self.port}"}),
             "log.console": "true",
             "log.console.level": "warning",
             "vm_memory_high_watermark.absolute": "1GB",
@@ -63,7 +72,8 @@ class RabbitServer(Server):
     @property
     def url(self) -> str:
         """Of the virtual host ``/``."""
-        return f"amqp://guest:guest@{HOST}:{self.port}/%2F"
+        scheme = "amqp" if self.certificates is None else "amqps"
+        return f"{scheme}://guest:guest@{HOST}:{self.port}/%2F"
 
     def command(self) -> Sequence[str]:
         return [find_binary(["rabbitmq-server"], package=_PACKAGE, skip=_WRAPPERS)]
@@ -101,12 +111,34 @@ class RabbitServer(Server):
 
     def answers(self) -> bool:
         """Whether it greets a client of AMQP 0-9-1."""
-        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1) as line:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((HOST, self.port), 1) as plain,
+            self._entered(plain) as line,
+        ):
             line.settimeout(1)
             line.sendall(b"AMQP\0\0\x09\x01")
             # A frame of a method, on channel 0: Connection.Start.
             return line.recv(3) == b"\x01\0\0"
         return False
+
+    def _entered(self, line: socket.socket) -> socket.socket:
+        if self.certificates is None:
+            return line
+        return self.certificates.context().wrap_socket(line, server_hostname=HOST)
+
+    def _secure(self) -> dict[str, str]:
+        made = self.certificates
+        assert made is not None
+        return {
+            "listeners.tcp": "none",
+            "listeners.ssl.1": f"{HOST}:{self.port}",
+            "ssl_options.cacertfile": str(made.authority),
+            "ssl_options.certfile": str(made.certificate),
+            "ssl_options.keyfile": str(made.key),
+            "ssl_options.verify": "verify_none",
+            "ssl_options.fail_if_no_peer_cert": "false",
+        }
 
     def control(self, *words: str) -> str:
         """What ``rabbitmqctl`` says to this node."""

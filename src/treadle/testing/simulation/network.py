@@ -176,7 +176,7 @@ class Link:
         process.at_death.append(self._hang_up)
 
     def __getattr__(self, verb: str) -> Any:
-        if verb.startswith("_"):
+        if verb.startswith("_") or not hasattr(Backend, verb):
             raise AttributeError(verb)
 
         async def call(*args: Any, **kwargs: Any) -> Any:

@@ -49,8 +49,14 @@ class _AppProcess:
         self.link: Link = common.network.link(self.process, self.chance)
         backend = cast("Backend", self.link)
         self.app = Treadle("memory://", clock=self.clock, ids=ids, patience=_PATIENCE)
-        self.app.core.store = Store(
-            self.link.url, lambda _: backend, clock=self.clock, ids=ids, patience=_PATIENCE
+        core = self.app.core
+        core.store = Store(
+            self.link.url,
+            lambda _: backend,
+            clock=self.clock,
+            ids=ids,
+            patience=_PATIENCE,
+            hear=core.hear,
         )
         declare(self.app, self)
 
