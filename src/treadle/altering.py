@@ -27,9 +27,12 @@ async def alter(core: Core, query: Query, change: Change) -> Altered:
     backend = await core.ready()
     altered = await backend.alter(query, change)
     if altered.asked:
+        # Told first, so that it comes before the end of the job in all but rare cases.
+        await _tell(core, backend, "job.cancelling", altered.asked)
         await _announce(core, backend, altered.asked)
-    if altered.done and isinstance(change, Cancel) and core.bus.wanted("job.cancelled"):
-        await _tell(core, backend, altered.done)
+    if altered.done and isinstance(change, Cancel):
+        # They never ran: no foreman will tell of them.
+        await _tell(core, backend, "job.cancelled", altered.done)
     return altered
 
 
@@ -43,8 +46,9 @@ async def _announce(core: Core, backend: Backend, asked: Sequence[str]) -> None:
         _log.warning("cancel.not_announced", jobs=len(asked), error=str(error))
 
 
-async def _tell(core: Core, backend: Backend, ended: Sequence[str]) -> None:
-    """Tell the observers of this process of jobs that never ran: no foreman will."""
-    page = await backend.find(Query(ids=tuple(ended), limit=len(ended)))
-    for record in page.records:
-        core.tell("job.cancelled", record.spec)
+async def _tell(core: Core, backend: Backend, name: str, jobs: Sequence[str]) -> None:
+    """Tell the observers of this process."""
+    if core.bus.wanted(name):
+        page = await backend.find(Query(ids=tuple(jobs), limit=len(jobs)))
+        for record in page.records:
+            core.tell(name, record.spec)

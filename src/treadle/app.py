@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from treadle.altering import alter
 from treadle.appoptions import AppOptions, make_core
@@ -15,14 +15,14 @@ from treadle.bus import Observer
 from treadle.durations import Duration, seconds
 from treadle.enqueueing import BoundTask, send, send_blocking, send_many, send_many_blocking
 from treadle.errors import InvalidCall, InvalidOption
+from treadle.hints import missing
 from treadle.injected import Scope, check_parameters
 from treadle.job import Job
 from treadle.loopthread import refuse_in_loop
 from treadle.middleware import Middleware, checked
-from treadle.mould import check_features
 from treadle.options import DeclareOptions
-from treadle.ports import Altered, Change, Page, Query
-from treadle.querying import Conditions, query_of
+from treadle.ports import ALTER_MAX, Altered, Change, Page, Query
+from treadle.querying import Conditions, check_chosen, query_of
 from treadle.queues import Queue
 from treadle.task import (
     AsyncTask,
@@ -69,12 +69,17 @@ class Treadle:
     def __init__(self, url: str | None = None, **options: Unpack[AppOptions]) -> None:
         self.core = make_core(url, options)
         if options.get("eager"):
-            self.core.store = self._eager_store("memory://")
+            self.core.store = self._eager_store("memory://", options.get("eager"))
         for one in options.get("middleware", ()):
             self.middleware(one)
 
     def __repr__(self) -> str:
         return f"<Treadle {self.core.namespace!r} with {len(self.tasks)} tasks>"
+
+    if not TYPE_CHECKING:  # for a type checker every name would exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("a Treadle app", self, name, _SYNONYMS)
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:
@@ -118,7 +123,7 @@ class Treadle:
         """
         taken: list[Task[..., Any]] = []
         for source in sources:
-            module = import_module(source) if isinstance(source, str) else source
+            module = _imported(source) if isinstance(source, str) else source
             if not isinstance(module, ModuleType):
                 taken.append(module)
                 continue
@@ -268,32 +273,47 @@ class Treadle:
             query: a query to start from.
             conditions: see :class:`~treadle.querying.Conditions`; ``cursor=page.cursor`` goes on.
         """
+        found = self._query(query, conditions)
         backend = await self.core.ready()
-        return await backend.find(query_of(conditions, query))
+        return await backend.find(found)
 
     def jobs(self, query: Query | None = None, **conditions: Unpack[Conditions]) -> Page:
         """A page of the jobs for which all conditions hold. See :meth:`ajobs`."""
-        found = query_of(conditions, query)
+        found = self._query(query, conditions)
         return self.core.call(lambda: self.ajobs(found), "Treadle.jobs", "app.ajobs")
+
+    def _query(self, base: Query | None, conditions: Mapping[str, Any]) -> Query:
+        core = self.core
+        return query_of(conditions, base, task_of=core.task_of, now=core.clock.now())
+
+    def _chosen(self, base: Query | None, conditions: Mapping[str, Any]) -> Query:
+        query = self._query(base or Query(limit=ALTER_MAX), conditions)
+        check_chosen(query)
+        return query
 
     async def aalter(
         self, change: Change, query: Query | None = None, **conditions: Unpack[Conditions]
     ) -> Altered:
         """Change the jobs for which all conditions hold, at most 1,000 a call.
 
+        ``altered.cursor`` is where the next call goes on: ``cursor=altered.cursor``.
+
         Args:
             change: ``Cancel()``, ``Retry()``, ``Reschedule(…)``, ``Reprioritise(…)``,
                 ``Delete()`` of :mod:`treadle.ports`.
-            query: a query to start from.
-            conditions: see :class:`~treadle.querying.Conditions`.
+            query: a query to start from, with a ``limit`` of its own.
+            conditions: see :class:`~treadle.querying.Conditions`; ``task="*"`` for all jobs.
+
+        Raises:
+            InvalidOption: no condition says which jobs.
         """
-        return await alter(self.core, query_of(conditions, query), change)
+        return await alter(self.core, self._chosen(query, conditions), change)
 
     def alter(
         self, change: Change, query: Query | None = None, **conditions: Unpack[Conditions]
     ) -> Altered:
         """Change the jobs for which all conditions hold. See :meth:`aalter`."""
-        found = query_of(conditions, query)
+        found = self._chosen(query, conditions)
         return self.core.call(lambda: self.aalter(change, found), "Treadle.alter", "app.aalter")
 
     def queue(self, name: str) -> Queue:
@@ -356,21 +376,22 @@ class Treadle:
         self,
         *,
         url: str | None = None,
-        eager: bool | None = None,
+        eager: bool | Literal["raise"] | None = None,
         depends: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
     ) -> Iterator[Self]:
         """Another backend, eager mode, other dependencies, as long as the block lasts.
 
         Args:
             url: where jobs live meanwhile.
-            eager: run jobs where they are enqueued, in a store of its own.
+            eager: run jobs where they are enqueued, in a store of its own; ``"raise"``: an enqueue
+                raises the error of a job that fails.
             depends: functions to call in the place of those in ``Depends(…)``.
         """
         core = self.core
         store, overrides = core.store, core.overrides
         core.overrides = {**overrides, **_checked_overrides(depends or {})}
         if url is not None or eager:
-            core.store = self._eager_store(url) if eager else core.store_at(url or core.url)
+            core.store = self._eager_store(url, eager) if eager else core.store_at(url or core.url)
         try:
             yield self
         finally:
@@ -379,19 +400,24 @@ class Treadle:
                 core.store.close()
                 core.store = store
 
-    def _eager_store(self, url: str | None) -> Store:
+    def _eager_store(self, url: str | None, eager: object) -> Store:
         from treadle.eager import EagerRunner
 
-        return self.core.store_at(url or "memory://", eager=EagerRunner(self.core))
+        if eager not in (True, "raise"):
+            raise InvalidOption(
+                f"eager={eager!r} is not True, False or 'raise'", option="eager", value=eager
+            )
+        runner = EagerRunner(self.core, raises=eager == "raise")
+        return self.core.store_at(url or "memory://", eager=runner)
 
     # ------------------------------------------------------------ life
 
     async def aopen(self) -> Self:
         """Reach the backend now, and check that it serves what the tasks need."""
         self.core.reopen()
-        backend = await self.core.reach()
+        await self.core.reach()
         for task in self.tasks.values():
-            check_features(task.mould.needs, backend, task.name)
+            self.core.check_served(task)
         return self
 
     async def aclose(self) -> None:
@@ -435,6 +461,33 @@ class Treadle:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        # One that the module itself needs is told by its own traceback.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise InvalidOption(
+            f"include: there is no module {name!r} ({error.name!r} cannot be found); give the name "
+            "as it is imported, such as 'shop.tasks', from where the program is started",
+            option="sources",
+            value=name,
+        ) from error
+
+
+_SYNONYMS = {
+    "delay": "enqueue", "send": "enqueue", "send_task": "enqueue", "defer": "enqueue",
+    "get_job": "job", "fetch_job": "job", "get_jobs": "jobs", "queues": "queue",
+    "get_queue": "queue", "worker": "foreman", "run_worker": "foreman", "run": "foreman",
+    "actor": "task", "job_function": "task", "add_middleware": "middleware",
+    "autodiscover": "include", "autodiscover_tasks": "include", "discover": "include",
+    "shutdown": "close", "stop": "close", "open": "aopen", "subscribe": "on", "on_event": "on",
+    "signal": "on", "every": "", "cron": "",
+}  # fmt: skip
+"""Words for the same in other libraries."""
 
 
 def _checked_overrides(

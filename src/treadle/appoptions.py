@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from treadle.clock import Clock
 from treadle.codec import Codec
@@ -15,6 +15,7 @@ from treadle.errors import InvalidOption
 from treadle.guards import is_error_class, refuse_unknown
 from treadle.ids import Ids
 from treadle.middleware import Middleware
+from treadle.routing import urls_of
 
 __all__ = ["AppOptions", "make_core"]
 
@@ -24,21 +25,25 @@ class AppOptions(TypedDict, total=False):
 
     Settings, which the environment and files can give too: ``namespace`` (prefix of all that the
     app stores), ``companion`` (URL of the backend that has the jobs of an ``amqp://`` URL),
+    ``backends`` (name to URL, of further backends), ``routes`` (queue to the name of its backend),
     ``spool`` (path of the file that keeps jobs while their server is away), ``spool_max`` (jobs
-    that it may hold), ``max_payload`` (bytes), ``request_ttl``, ``max_failed``, ``foreman`` (a
-    dict).
+    that it may hold), ``max_payload`` (bytes), ``request_ttl``, ``max_failed``, ``max_depth`` (jobs
+    in a row that have each enqueued the next one without a delay), ``foreman`` (a dict).
     """
 
     namespace: str
     companion: str
+    backends: Mapping[str, str]
+    routes: Mapping[str, str]
     spool: str | PathLike[str]
     spool_max: int
     max_payload: int | str
     request_ttl: Duration
     max_failed: int
+    max_depth: int
     foreman: Mapping[str, Any]
     # Run jobs where they are enqueued, for tests.
-    eager: bool
+    eager: bool | Literal["raise"]
     # Seconds for which an enqueue is repeated while the store does not answer, before it fails or
     # is spooled: 30 by default, 2 with a spool.
     patience: Duration
@@ -54,8 +59,8 @@ class AppOptions(TypedDict, total=False):
 
 
 _SETTINGS = (
-    "namespace", "companion", "spool", "spool_max", "max_payload", "request_ttl", "max_failed",
-    "foreman",
+    "namespace", "companion", "backends", "routes", "spool", "spool_max", "max_payload",
+    "request_ttl", "max_failed", "max_depth", "foreman",
 )  # fmt: skip
 
 
@@ -75,14 +80,15 @@ def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
             option="url",
             value=url,
         )
-    if "companion" in options and url is not None and not url.startswith("amqp"):
+    urls = (url or "amqp:", *_urls(options))
+    if "companion" in options and not any(one.startswith("amqp") for one in urls):
         raise InvalidOption(
             "companion= is for RabbitMQ, whose jobs it has; every other backend has its own",
             option="companion",
             value=mask(str(options["companion"])),
         )
     settings = load(url=url, **_given(options))
-    spooling = settings.spool is not None and _served(settings.url)
+    spooling = settings.spool is not None and any(map(_served, urls_of(settings).values()))
     if settings.sources.get("spool") == "argument" and settings.spool and not spooling:
         raise InvalidOption(
             f"spool= is for servers, which can be away; {mask(settings.url)} is in this machine, "
@@ -104,6 +110,14 @@ def make_core(url: str | None, options: Mapping[str, Any]) -> Core:
         errors=errors,
         patience=seconds(options.get("patience", 2.0 if spooling else 30.0), "patience"),
     )
+
+
+def _urls(options: Mapping[str, Any]) -> list[str]:
+    """Of further backends; what is none is refused where it is read."""
+    named = options.get("backends")
+    if not isinstance(named, Mapping):
+        return []
+    return list(map(str, cast("Mapping[str, Any]", named).values()))
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -11,7 +10,8 @@ import msgspec
 
 from treadle.codec.small import remark
 from treadle.context import Context
-from treadle.errors import InvalidOption, UsageError
+from treadle.errors import UsageError
+from treadle.guards import finite
 from treadle.logs import Logger, get_logger
 from treadle.pools.told import Progress
 
@@ -106,11 +106,8 @@ class CallContext(Context):
         Raises:
             InvalidOption: not a finite number.
         """
-        for name, value in (("current", current), ("total", total)):
-            if value is not None and not math.isfinite(value):
-                raise InvalidOption(
-                    f"progress: {name}={value!r} is not a finite number", option=name, value=value
-                )
+        current = finite(current, "current")
+        total = None if total is None else finite(total, "total")
         self._footing.tell(Progress(current, total, remark(message)))
 
 

@@ -7,37 +7,48 @@ import math
 import os
 import threading
 import weakref
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from treadle.clock import Clock
+from treadle.clock import Clock, SystemClock
 from treadle.errors import InvalidCall, NotOpen
 from treadle.ids import Ids
 from treadle.loopthread import background, may_block
-from treadle.policies.limits import Limit
+from treadle.policies.limitset import Limits
 from treadle.policies.retry import Retry
 from treadle.policies.stored import restored
 from treadle.policies.timeout import Timeout
 from treadle.pools.bound import Bound, Carrier
 from treadle.pools.crew import Crew
+from treadle.pools.defaults import with_defaults
 from treadle.pools.lane import Lane
-from treadle.pools.limiting.limitset import LimitSet
+from treadle.pools.limiting.common import CommonLimits
+from treadle.pools.needs import NO_NEEDS
 from treadle.pools.options import Mode, PoolOptions, cores
 from treadle.pools.resident import Plan
 from treadle.pools.shelf import Shelf
 from treadle.pools.submission import Kind
 
 if TYPE_CHECKING:
+    from treadle.core import Core
+    from treadle.options import Options
     from treadle.task import Task
 
 __all__ = ["Pools", "bound_here", "check_arguments"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Which pool it is: its mode, the loop in which it lives, what its tasks need.
+_Key = tuple[str, asyncio.AbstractEventLoop | None, Hashable]
+# Configured for pools of the user's; tasks have options of their own.
+_DECIDED = frozenset({"mode", "retry", "timeout", "max_queued_tasks"})
 _ONLY_JOBS = (("due", "delay= or run_at="), ("after", "after="), ("id", "id="), ("flow", "flow="))
 
 
 class Pools:
     """A pool for each mode, started on first use. One of the asyncio mode lives in each loop.
+
+    A task that needs places of its own has a pool for itself.
 
     Args:
         clock, ids: of the app; those of the machine for tasks without one.
@@ -48,10 +59,9 @@ class Pools:
         self._ids = ids
         self._closed = False
         self._lock = threading.Lock()
-        self._crews: dict[tuple[str, asyncio.AbstractEventLoop | None], Crew] = {}
+        self._crews: dict[_Key, Crew] = {}
         self._lanes: weakref.WeakKeyDictionary[Task[..., Any], Lane] = weakref.WeakKeyDictionary()
-        # Copies of a task share what they have used of its limits.
-        self._limits: dict[tuple[str, tuple[Limit, ...]], LimitSet] = {}
+        self._limits = CommonLimits(clock or SystemClock())
         _all.add(self)
 
     def lane(self, task: Task[..., Any]) -> Lane:
@@ -60,17 +70,21 @@ class Pools:
         Raises:
             NotOpen: the app was closed.
         """
-        crew = self._crew(task.mode)
+        crew = self._crew(task)
         lane = self._lanes.get(task)
         if lane is None or lane.crew is not crew:
             lane = self._lanes[task] = Lane(crew, task.name, self._options(task))
         return lane
 
-    def _crew(self, mode: str) -> Crew:
-        loop = None
+    def _crew(self, task: Task[..., Any]) -> Crew:
+        mode, loop = task.mode, None
         if mode == "asyncio":
             loop = background().loop if may_block() else asyncio.get_running_loop()
-        crew = self._crews.get((mode, loop))
+        needs = task.options.needs
+        # Actors are alike when they take the same of the cluster, too.
+        ray = task.options.ray.key if mode == "ray" else None
+        key = (mode, loop, (ray, None if needs is NO_NEEDS else needs.key(task.name)))
+        crew = self._crews.get(key)
         if crew is not None and not crew.closed:
             return crew
         with self._lock:
@@ -79,18 +93,25 @@ class Pools:
                     "the app was closed, and its pools with it; open it again with 'with app:', "
                     "or close it later"
                 )
-            crew = self._crews.get((mode, loop))
+            crew = self._crews.get(key)
             if crew is None or crew.closed:
-                self._crews = {key: one for key, one in self._crews.items() if _lives(key[1])}
-                crew = self._crews[mode, loop] = self._started(mode)
+                self._crews = {one: crew for one, crew in self._crews.items() if _lives(one[1])}
+                crew = self._crews[key] = self._started(mode, task.options)
             return crew
 
-    def _started(self, mode: Any) -> Crew:
-        several = 1 if mode == "asyncio" else cores()
-        options = PoolOptions(mode=mode, max_workers=several, balancing="least_active")
+    def _started(self, mode: Any, asked: Options[Any]) -> Crew:
+        needs, own = asked.needs, asked.needs.max_workers
+        options = PoolOptions(
+            mode=mode,
+            max_workers=1 if mode == "asyncio" else own or cores(),
+            balancing="least_active",
+            given=_DECIDED if own is None else _DECIDED | {"max_workers"},
+            ray=asked.ray,
+            **needs.of_children,
+        )
         # The dependencies that outlive calls live on the shelves.
         plan = Plan(cls=Shelf, name=f"tasks-{mode}")
-        crew = Crew(plan, options, clock=self._clock, ids=self._ids, alike=True)
+        crew = Crew(plan, with_defaults(options), clock=self._clock, ids=self._ids, alike=True)
         crew.start()
         return crew
 
@@ -105,8 +126,7 @@ class Pools:
             timeout = options.call_timeout
         policies: dict[str, Any] = {}
         if options.limits:
-            key = (task.name, tuple(options.limits))
-            policies["limits"] = self._limits.setdefault(key, LimitSet(*options.limits))
+            policies["limits"] = self._limits.of(task.name, options.limits, _limits_of(task.core))
         mode: Mode = task.mode  # type: ignore[assignment]  # read when the task was declared
         return PoolOptions(
             mode=mode,
@@ -135,13 +155,18 @@ class Pools:
         with self._lock:
             self._closed = True
             crews, self._crews = self._crews, {}
-        return [crew for (_, loop), crew in crews.items() if _lives(loop)]
+        return [crew for (_, loop, _), crew in crews.items() if _lives(loop)]
 
     def forget(self) -> None:
         """In a forked child: the places are the parent's."""
         self._lock = threading.Lock()
         self._crews = {}
         self._lanes = weakref.WeakKeyDictionary()
+
+
+def _limits_of(core: Core | None) -> list[Limits]:
+    tasks = () if core is None else tuple(core.tasks.values())
+    return [task.options.limits for task in tasks if task.options.limits]
 
 
 def _lives(loop: asyncio.AbstractEventLoop | None) -> bool:

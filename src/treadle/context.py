@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -10,15 +9,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overl
 
 import msgspec
 
+from treadle.arguments import arguments_of, call_of
 from treadle.codec import natural_decode, natural_encode
 from treadle.codec.small import encoded_meta, remark
-from treadle.errors import InvalidOption, NotEncodable, NotOpen, Unsupported, UsageError
+from treadle.errors import NotEncodable, NotOpen, Unsupported, UsageError
 from treadle.events import Event
+from treadle.guards import finite
 from treadle.injected import Injected
-from treadle.logs import Logger, get_logger
+from treadle.logs import Logger, get_logger, tell_where
 from treadle.ports import Feature, Settlement, Unit
 from treadle.records import Lease, NewJob, Note
-from treadle.transactions import Transaction
+from treadle.transactions import Transaction, check_follow_ups
 from treadle.verdicts import Done
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from treadle.locks.lock import Lock, LockOptions
     from treadle.task import Task
 
-__all__ = ["CONTEXT", "CURRENT", "Attempting", "Context", "Speaker", "current"]
+__all__ = ["CONTEXT", "CURRENT", "Attempting", "Context", "Speaker", "current", "descent"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _log = get_logger("treadle.task")
+# They are one step of the store, which holds up all others meanwhile.
+_MOST_FOLLOW_UPS = 1000
 
 
 class Speaker(Protocol):
@@ -111,6 +114,11 @@ class Context:
         return self._task
 
     @property
+    def parent(self) -> str | None:
+        """The id of the job whose attempt has enqueued this one."""
+        return self._lease.spec.parent
+
+    @property
     def queue(self) -> str:
         """The queue that the job came from."""
         return self._lease.spec.queue
@@ -144,6 +152,18 @@ class Context:
     def headers(self) -> Mapping[str, str]:
         """What middleware gave along at the enqueue."""
         return self._headers
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the call gives each parameter of the task, defaults included.
+
+        Read from the payload each time it is asked for.
+        """
+        return arguments_of(self._core, self._lease.spec, self._task)
+
+    def given(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of the call, by position and by name, as they were sent."""
+        return call_of(self._core, self._lease.spec, self._task)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -220,11 +240,8 @@ class Context:
         Raises:
             InvalidOption: not a finite number.
         """
-        for name, value in (("current", current), ("total", total)):
-            if value is not None and not math.isfinite(value):
-                raise InvalidOption(
-                    f"progress: {name}={value!r} is not a finite number", option=name, value=value
-                )
+        current = finite(current, "current")
+        total = None if total is None else finite(total, "total")
         message = remark(message)
         before = self._note or Note()
         self._say(msgspec.structs.replace(before, current=current, total=total, message=message))
@@ -300,6 +317,7 @@ class Context:
             self._core,
             self._term / 6,
             "ctx.transaction()",
+            queue=self.queue,
             ending=self._end_with,
             outcome=self._ended_with,
         )
@@ -328,7 +346,12 @@ class Context:
             )
 
     def _end_with(self, unit: Unit) -> None:
-        """Have the commit end this attempt."""
+        """Have the commit end this attempt.
+
+        Raises:
+            Unsupported: a follow-up is for another store, which shares no commit with this one.
+        """
+        check_follow_ups(self._core, self.queue, self.follow_ups)
         unit.ends.append(
             Settlement(
                 token=self._lease.token,
@@ -381,9 +404,21 @@ class Context:
         Args:
             task: a task, ``task.options(…)``, or the function of one.
             args, kwargs: its arguments.
+
+        Raises:
+            UsageError: the attempt has 1,000 of them already, or the job is the last of
+                ``max_depth`` that have each enqueued the next one.
         """
         self._check_open("ctx.enqueue()")
-        job, new = self._core.task_of(task).follow_up(args, kwargs)
+        if len(self.follow_ups) >= _MOST_FOLLOW_UPS:
+            raise UsageError(
+                f"job {self.job_id} has {_MOST_FOLLOW_UPS:,} follow-ups, all of which are pushed "
+                "in one step with its end, so it can have no more. Enqueue many without ctx, by "
+                "task.enqueue_many(…), or let a follow-up enqueue the rest"
+            )
+        job, new = self._core.task_of(task).follow_up(
+            args, kwargs, self._lease.spec, self.follow_ups
+        )
         self.follow_ups.append(new)
         return job
 
@@ -429,6 +464,37 @@ class Attempting:
             )
         return self._context
 
+    def descent(self, *, at_once: bool) -> dict[str, Any]:
+        """What a job that its code enqueues says of where it comes from.
+
+        Raises:
+            UsageError: there are as many before it as the app allows.
+        """
+        if not self._facts:
+            return {}  # a call that is no job
+        core, _, lease, *_ = self._facts
+        depth = lease.spec.depth + 1 if at_once else 0
+        if depth >= core.settings.max_depth:
+            raise UsageError(
+                f"job {lease.spec.id} is the last of {depth:,} that have each enqueued the next "
+                "one without a delay, so it cannot enqueue another. If they are not to end, give "
+                "each a delay=; if they are more, set max_depth= of the app"
+            )
+        return {"parent": lease.spec.id, "depth": depth}
+
+    def is_of(self, core: Core) -> bool:
+        """Whether it is that of a job of an app."""
+        return bool(self._facts) and self._facts[0] is core
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What the log lines of its code carry; a call that is no job has no id."""
+        if not self._facts:
+            ctx = self.context
+            return {"task": ctx.task_name, "attempt": ctx.attempt}
+        _, task, lease, *_ = self._facts
+        return {"job": lease.spec.id, "task": task.name, "attempt": lease.attempt}
+
     @property
     def committed(self) -> bool:
         """Whether a transaction was its end."""
@@ -442,6 +508,27 @@ class Attempting:
 
 CURRENT: ContextVar[Attempting | None] = ContextVar("treadle.context", default=None)
 """The attempt that runs here. Set around the program of a job."""
+
+
+def descent(*, at_once: bool) -> dict[str, Any]:
+    """What a job that is enqueued here says of where it comes from: ``parent`` and ``depth``.
+
+    Args:
+        at_once: it has no delay.
+
+    Raises:
+        UsageError: it would be one too many of those that have each enqueued the next one.
+    """
+    attempting = CURRENT.get()
+    return {} if attempting is None else attempting.descent(at_once=at_once)
+
+
+def _where() -> Mapping[str, Any]:
+    attempting = CURRENT.get()
+    return {} if attempting is None else attempting.fields
+
+
+tell_where(_where)
 
 
 def current() -> Context:

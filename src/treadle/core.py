@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from inspect import isfunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from treadle import backends
 from treadle.bus import Bus
 from treadle.calling import Pools
 from treadle.clock import Clock, SystemClock
@@ -22,14 +23,17 @@ from treadle.hints import did_you_mean
 from treadle.ids import Ids, SystemIds
 from treadle.loopthread import LoopThread, refuse_in_loop
 from treadle.middleware import Middleware
-from treadle.mould import check_features, needed_features
-from treadle.sending import Outbox
+from treadle.mould import check_needs, needs_of
+from treadle.routing import DEFAULT, check_routes, open_all, urls_of
+from treadle.sending import Sender
 from treadle.store import Eager, Store
+from treadle.telling import tell_fates
 
 if TYPE_CHECKING:
+    from treadle.fates import Fate
     from treadle.ports import Backend
     from treadle.records import NewJob
-    from treadle.spool import Spool
+    from treadle.spool import Spool, Spools
     from treadle.task import Task
 
 __all__ = ["Core"]
@@ -73,7 +77,11 @@ class Core:
         self.background = LoopThread()
         self.bus.elsewhere = self.background.start
         self.patience = min(patience, settings.request_ttl)
-        self.store = self.store_at(settings.url)
+        self.store = (
+            self._routed_store()
+            if settings.backends or settings.routes
+            else self.store_at(settings.url)
+        )
         self._levels: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Level] = (
             weakref.WeakKeyDictionary()
         )
@@ -86,17 +94,55 @@ class Core:
         """Where the jobs live now."""
         return self.store.url
 
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """Those of all backends, by name."""
+        return {DEFAULT: self.url} if self.store.several is None else urls_of(self.settings)
+
     def store_at(self, url: str, *, eager: Eager | None = None) -> Store:
-        """A store of this app at another place."""
+        """A store of this app at another place.
+
+        Raises:
+            InvalidOption: there can be no such place.
+        """
+        backends.check(url)
         return Store(
             url,
             self._open_backend,
             clock=self.clock,
             ids=self.ids,
             patience=self.patience,
+            hear=self.hear,
             eager=eager,
             spool=None if eager is not None else self._spool_for(url),
         )
+
+    def _routed_store(self) -> Store:
+        """The store that is configured, of several backends.
+
+        Raises:
+            InvalidOption: queues cannot be routed so.
+        """
+        check_routes(self.settings)
+        return Store(
+            self.settings.url,
+            lambda _: open_all(self.settings, self._open_backend, clock=self.clock, ids=self.ids),
+            clock=self.clock,
+            ids=self.ids,
+            patience=self.patience,
+            hear=self.hear,
+            spool=self._spools(),
+            of_several=True,
+        )
+
+    def _spools(self) -> Spools | None:
+        found = {name: self._spool_for(url) for name, url in urls_of(self.settings).items()}
+        parts = {name: spool for name, spool in found.items() if spool is not None}
+        if not parts:
+            return None
+        from treadle.spool import Spools
+
+        return Spools(parts)
 
     def _spool_for(self, url: str) -> Spool | None:
         """What keeps jobs while their server is away, if that is wanted."""
@@ -119,8 +165,6 @@ class Core:
         )
 
     def _open_backend(self, url: str) -> Backend:
-        from treadle import backends
-
         options: dict[str, Any] = {"max_failed": self.settings.max_failed}
         if "request_ttl" in self.settings.sources:
             options["request_ttl"] = self.settings.request_ttl
@@ -149,13 +193,13 @@ class Core:
             self.backend()
         return await self.store.ready()
 
-    async def outbox(self) -> Outbox:
+    async def outbox(self) -> Sender:
         """What sends the jobs that are enqueued in the running loop."""
         if self._closed:
             self.backend()
         return self.store.outbox or await self.store.sender()
 
-    async def direct_outbox(self) -> Outbox:
+    async def direct_outbox(self) -> Sender:
         """What sends jobs that no spool may keep."""
         if self._closed:
             self.backend()
@@ -229,8 +273,7 @@ class Core:
             Unsupported: the backend is open and does not serve what the task needs.
         """
         if self.store.is_open:
-            needs = needed_features(task.options)
-            check_features(needs, self.store.backend(), task.name)
+            self.check_served(task)
         other = self.tasks.get(task.name)
         if other is not None and (other.fn.__module__, other.fn.__qualname__) != (
             task.fn.__module__,
@@ -246,7 +289,24 @@ class Core:
         self.tasks[task.name] = task
         self._by_fn[task.fn] = task
 
-    def tell(self, name: str, spec: NewJob, attempt: int | None = None) -> None:
+    def check_served(self, task: Task[Any, Any]) -> None:
+        """Return when the backend of a task serves what it needs.
+
+        Raises:
+            Unsupported: it does not.
+            InvalidOption: it shares a limit with a task in another backend.
+        """
+        check_needs(needs_of(task.options), self.store, task.name, task.options.queue)
+        if self.store.several is not None:
+            self.store.placed(task.mould.declared())
+
+    def tell(
+        self,
+        name: str,
+        spec: NewJob,
+        attempt: int | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
         """Tell the observers of this process what happened to a job, if any listens."""
         if self.bus.wanted(name):
             self.bus.emit(
@@ -257,8 +317,13 @@ class Core:
                     task=spec.task,
                     queue=spec.queue,
                     attempt=attempt,
+                    data=data or {},
                 )
             )
+
+    def hear(self, fates: Sequence[Fate]) -> None:
+        """Log what became of jobs by themselves, and tell the observers of this process."""
+        tell_fates(self.bus, self.clock, fates)
 
     def app_level(self) -> Level:
         """The dependencies of the running loop that live as long as the app."""
@@ -305,7 +370,7 @@ class Core:
         if self.store.spool is not None:
             self.store.spool.open()
 
-    async def _end_forwarding(self, spool: Spool) -> None:
+    async def _end_forwarding(self, spool: Spool | Spools) -> None:
         await spool.halt()
         await self.store.aclose()
 

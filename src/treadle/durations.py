@@ -12,10 +12,11 @@ from treadle.errors import InvalidOption
 __all__ = ["Duration", "local_deadline", "seconds", "timestamp"]
 
 Duration = float | int | timedelta | str
-"""Seconds, a ``timedelta``, or text such as ``"5m"``, ``"1h30m"``, ``"250ms"``, ``"2d"``."""
+"""Seconds, a ``timedelta``, or text such as ``"5m"``, ``"1h30m"``, ``"250ms"``, ``"minute"``."""
 
 _UNITS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|us|w|d|h|m|s)\s*")
+_WORDS = re.compile(r"(?<![a-z])(week|day|hour|minute|second)s?(?![a-z])")
 _NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
 
 
@@ -24,7 +25,8 @@ def seconds(value: Duration, option: str) -> float:
 
     Args:
         value: a number of seconds, a ``timedelta``, or text: numbers with the units ``w d h m
-            s ms us``, larger ones first. Text without a unit is in seconds.
+            s ms us`` or ``weeks days hours minutes seconds``, larger ones first. Text without a
+            unit is in seconds, a unit without a number is one of it.
         option: what the value is for; named by the error.
 
     Raises:
@@ -88,6 +90,9 @@ def local_deadline(sent: float, lease: float) -> float:
 def _parse(text: str, option: str) -> float:
     if _NUMBER.fullmatch(text):
         return float(text)
+    if alone := _WORDS.fullmatch(text.strip()):
+        return _UNITS[alone[1][0]]
+    given, text = text, _WORDS.sub(lambda word: word[1][0], text)
     total, at, smallest = 0.0, 0, math.inf
     while at < len(text):
         part = _PART.match(text, at)
@@ -97,7 +102,7 @@ def _parse(text: str, option: str) -> float:
         total += float(part[1]) * smallest
         at = part.end()
     if at < len(text) or not text:
-        raise _refused(text, option, "is not a duration")
+        raise _refused(given, option, "is not a duration")
     return total
 
 

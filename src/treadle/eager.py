@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from treadle.arguments import call_of
 from treadle.depends import Scopes
 from treadle.errors import AttemptTimeout
 from treadle.foreman.program import JobProgram
 from treadle.foreman.sites import Sites
+from treadle.foreman.tally import log_failed, tell_enqueued, why
 from treadle.loopthread import LoopThread
+from treadle.outcome import outcome
 from treadle.policies.drive import AttemptEnd, verdict
 from treadle.pools.sites.site import Call, Channel, Ended, Program, Site
 from treadle.ports import Backend, Claim, Query, Settlement
@@ -44,10 +47,16 @@ _running: ContextVar[tuple[str, ...]] = ContextVar("treadle.eager.running", defa
 
 
 class EagerRunner:
-    """Runs the jobs of an app where they are enqueued."""
+    """Runs the jobs of an app where they are enqueued.
 
-    def __init__(self, core: Core) -> None:
+    Args:
+        core: of the app.
+        raises: an enqueue raises the error of the first job that failed in it.
+    """
+
+    def __init__(self, core: Core, *, raises: bool = False) -> None:
         self._core = core
+        self._raises = raises
 
     def adapted(self, new: NewJob) -> NewJob:
         """The job without what would make it wait for others."""
@@ -71,7 +80,7 @@ class EagerRunner:
         await scopes.open()
         sites = self._sites(JobProgram(self._core, scopes))
         try:
-            await self._run_all(backend, session, sites)
+            failed = await self._run_all(backend, session, sites)
             for job_id in job_ids:
                 await self._elsewhere(backend, job_id)
         finally:
@@ -79,13 +88,18 @@ class EagerRunner:
             await sites.aclose()
             await scopes.aclose()
             await backend.close_session(session)
+        if failed and self._raises:
+            page = await backend.find(Query(ids=(failed[0],)))
+            outcome(self._core, failed[0], page, None)
 
     def _sites(self, program: Program) -> Sites:
         here = _Here(program)
         tasks, clock = self._core.tasks, self._core.clock
         return Sites(tasks, here, program, clock=clock, changed=lambda: None)
 
-    async def _run_all(self, backend: Backend, session: Session, sites: Sites) -> None:
+    async def _run_all(self, backend: Backend, session: Session, sites: Sites) -> list[str]:
+        """Run what there is, and give the ids of the jobs that failed."""
+        failed: list[str] = []
         request, more = 0, True
         while more:
             request += 1
@@ -95,8 +109,11 @@ class EagerRunner:
             for lease in claimed.leases:
                 settlement = await self._attempt(lease, sites)
                 await backend.settle([settlement])
-                self._tell(lease, settlement.verdict)
+                self._tell(lease, settlement)
+                if isinstance(settlement.verdict, Failed):
+                    failed.append(lease.spec.id)
             more = bool(claimed.leases) or claimed.more
+        return failed
 
     async def _elsewhere(self, backend: Backend, job_id: str) -> None:
         """Return when nobody else who enqueues at the same time is running the job."""
@@ -147,6 +164,7 @@ class EagerRunner:
             AttemptEnd(
                 lease=lease,
                 now=self._core.clock.now(),
+                given=partial(call_of, self._core, lease.spec, task),
                 error=ended.error,
                 result=ended.result,
                 ending=channel.ending,
@@ -157,19 +175,22 @@ class EagerRunner:
         end = step.verdict
         return msgspec.structs.replace(end, delay=0.0) if isinstance(end, Again) else end
 
-    def _tell(self, lease: Lease, end: Verdict) -> None:
-        match end:
+    def _tell(self, lease: Lease, settlement: Settlement) -> None:
+        data: dict[str, Any] = {}
+        match settlement.verdict:
             case Done():
                 name = "job.succeeded"
-            case Failed():
-                name = "job.failed"
-            case Again():
-                name = "job.retrying"
+            case Failed() as end:
+                name, data = "job.failed", why(end)
+                log_failed(lease, end, data)
+            case Again() as end:
+                name, data = "job.retrying", {**why(end), "delay": 0.0}
             case Cancelled():
                 name = "job.cancelled"
             case Released():
                 name = "job.released"
-        self._core.tell(name, lease.spec, lease.attempt)
+        self._core.tell(name, lease.spec, lease.attempt, data)
+        tell_enqueued(self._core.bus, self._core.clock, settlement.follow_ups)
 
 
 async def _run(site: Site, call: Call, channel: _Channel) -> Ended:

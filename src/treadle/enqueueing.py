@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
+from functools import partial
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
+import msgspec
+
+from treadle.answers import full, handle
+from treadle.context import descent
 from treadle.errors import (
     BackendUnavailable,
-    DuplicateJob,
     EnqueueError,
     InvalidCall,
     InvalidOption,
-    QueueFull,
     UsageError,
 )
+from treadle.ids import derived_id
 from treadle.job import Job
 from treadle.loopthread import refuse_in_loop
 from treadle.middleware import Enqueuing, compose
-from treadle.mould import Mould, check_features
-from treadle.records import NewJob, OnConflict, Pushed, PushStatus
+from treadle.mould import Mould, check_needs
+from treadle.records import In, JobRecord, NewJob, Pushed, PushStatus
 from treadle.transactions import transactions_of
 
 if TYPE_CHECKING:
     from treadle.core import Core
+    from treadle.ports import Transactions
     from treadle.task import Task
 
 __all__ = [
     "BoundTask",
+    "again",
     "follow_up",
     "is_bound_task",
     "send",
@@ -64,6 +70,7 @@ class BoundTask(Generic[R]):
 
 _Encoded = tuple[BoundTask[Any], bytes]
 """A call and its encoded arguments."""
+_Push = Callable[["Core", Sequence[_Encoded]], Awaitable[Sequence["Job[Any] | BaseException"]]]
 
 
 def is_bound_task(value: object) -> TypeGuard[BoundTask[Any]]:
@@ -78,9 +85,20 @@ async def send(core: Core, call: BoundTask[R]) -> Job[R]:
     if core.middleware:
         job: Job[R] = await _through(core, call, mould, body)
         return job
-    job_id = mould.job_id or core.ids.new()
+    job_id = mould.job_id or (core.ids.new() if core.store.any_id else _placed(core, call))
     new = mould.cast(job_id, mould.seal(core.codec, job_id, body), call.args, call.kwargs)
     return await _push_one(core, call, mould, new)
+
+
+def _id_of(core: Core, call: BoundTask[Any]) -> str:
+    """The id of the job that a call becomes: that of the call, or a new one."""
+    return call.task.mould.job_id or _placed(core, call)
+
+
+def _placed(core: Core, call: BoundTask[Any]) -> str:
+    """A new id, as the store wants it."""
+    core.backend()
+    return core.store.placed(call.task.mould.cast(core.ids.new(), b"", call.args, call.kwargs))
 
 
 def send_blocking(core: Core, call: BoundTask[R], name: str, twin: str) -> Job[R]:
@@ -171,6 +189,8 @@ class _Many:
             push = _push_through if self._core.middleware else _push_chunk
             if self.within is not None:
                 push = _push_chunk_within
+            elif self._core.store.several is not None:
+                push = partial(_push_apart, push)
             self.jobs.extend(_all_or_why(self.jobs, await push(self._core, pairs)))
 
     def _encoded(self, call: BoundTask[Any]) -> bytes:
@@ -206,8 +226,16 @@ def _all_or_why(
     return jobs
 
 
-def follow_up(core: Core, call: BoundTask[R]) -> tuple[Job[R], NewJob]:
-    """A job that somebody else will push, with the end of the attempt that runs now."""
+def follow_up(
+    core: Core, call: BoundTask[R], parent: NewJob, others: Sequence[NewJob]
+) -> tuple[Job[R], NewJob]:
+    """A job that somebody else will push, with the end of the attempt that runs now.
+
+    Args:
+        core, call: as ever.
+        parent: the job that runs.
+        others: what is to follow it so far.
+    """
     mould = call.task.mould
     if mould.within is not None:
         raise UsageError(
@@ -222,13 +250,31 @@ def follow_up(core: Core, call: BoundTask[R]) -> tuple[Job[R], NewJob]:
         made.append(mould.cast(ctx.job_id, payload, call.args, call.kwargs))
         return Job(core, ctx.job_id, call.task)
 
-    ctx = Enqueuing(core, call, mould.job_id or core.ids.new())
+    ctx = Enqueuing(core, call, _id_of_follow_up(core, call, body, parent, others))
     job = _at_once(compose(core.middleware, keep)(ctx), "ctx.enqueue", "task.aenqueue")
     if not made:
         raise UsageError(
             f"a middleware did not pass on the follow-up job of task {call.task.name!r}"
         )
     return job, made[0]
+
+
+def _id_of_follow_up(
+    core: Core, call: BoundTask[Any], body: bytes, parent: NewJob, others: Sequence[NewJob]
+) -> str:
+    """The id of a follow-up: in another store than its parent the same in every attempt."""
+    several, mould = core.store.several, call.task.mould
+    if several is None or several.route(mould.queue) == several.route(parent.queue):
+        return _id_of(core, call)
+    check_needs(mould.needs, core.store, call.task.name, mould.queue)
+    known = {one.id for one in others}
+    said = f"{parent.id} {call.task.name} {mould.queue} ".encode() + body
+    for number in count():
+        tried = mould.job_id or derived_id(parent.id, said + str(number).encode())
+        job_id = core.store.placed(mould.cast(tried, b"", call.args, call.kwargs))
+        if mould.job_id is not None or job_id not in known:
+            return mould.job_id or job_id
+    raise AssertionError("numbers do not end")
 
 
 def _at_once(coroutine: Any, name: str, twin: str) -> Any:
@@ -252,7 +298,7 @@ async def _through(core: Core, call: BoundTask[Any], mould: Mould, body: bytes) 
         new = mould.cast(ctx.job_id, payload, call.args, call.kwargs)
         return await _push_one(core, call, mould, new)
 
-    ctx = Enqueuing(core, call, mould.job_id or core.ids.new())
+    ctx = Enqueuing(core, call, _id_of(core, call))
     return await compose(core.middleware, push)(ctx)
 
 
@@ -262,8 +308,8 @@ async def _push_one(core: Core, call: BoundTask[R], mould: Mould, new: NewJob) -
     outbox = core.store.outbox or await core.outbox()
     if not mould.spooled and core.store.spool is not None:
         outbox = await core.direct_outbox()
-    if mould.needs:
-        check_features(mould.needs, core.store.backend(), new.task)
+    if mould.needs is not None:
+        check_needs(mould.needs, core.store, new.task, new.queue)
     eager = core.store.eager
     if eager is not None:
         new = eager.adapted(new)
@@ -289,6 +335,24 @@ async def _push_through(
     return ended
 
 
+async def _push_apart(
+    push: _Push, core: Core, chunk: Sequence[_Encoded]
+) -> Sequence[Job[Any] | BaseException]:
+    """What has become of each call, where there are several stores: none fails for another."""
+    several = core.store.several
+    assert several is not None, "asked for it"
+    groups: dict[str, list[int]] = {}
+    for at, (call, _) in enumerate(chunk):
+        groups.setdefault(several.route(call.task.mould.queue), []).append(at)
+    pushes = (push(core, [chunk[at] for at in ats]) for ats in groups.values())
+    parts = await asyncio.gather(*pushes, return_exceptions=True)
+    answers: dict[int, Job[Any] | BaseException] = {}
+    for ats, part in zip(groups.values(), parts, strict=True):
+        found = [part] * len(ats) if isinstance(part, BaseException) else part
+        answers.update(zip(ats, found, strict=True))
+    return [answers[at] for at in range(len(chunk))]
+
+
 async def _push_chunk_within(
     core: Core, chunk: Sequence[_Encoded]
 ) -> Sequence[Job[Any] | BaseException]:
@@ -299,8 +363,7 @@ async def _push_chunk_within(
     calls = [call for call, _ in chunk]
     news: list[NewJob] = []
     for call, body in chunk:
-        mould = call.task.mould
-        job_id = mould.job_id or core.ids.new()
+        mould, job_id = call.task.mould, _id_of(core, call)
         news.append(
             mould.cast(job_id, mould.seal(core.codec, job_id, body), call.args, call.kwargs)
         )
@@ -312,15 +375,18 @@ async def _push_within(
 ) -> Sequence[Job[Any] | BaseException]:
     """What has become of each call. Nobody is told: the caller may roll back."""
     for call in calls:
-        check_features(call.task.mould.needs, core.backend(), call.task.name)
-    backend = transactions_of(core, calls[0].task.name)
+        mould = call.task.mould
+        check_needs(mould.needs, core.store, call.task.name, mould.queue)
+    if core.store.several is None:
+        backend = transactions_of(core, calls[0].task.name)
+    else:
+        # It says itself which of them has which jobs, and what they share.
+        backend = cast("Transactions", core.store.backend())
     answers = await backend.push_within(calls[0].task.mould.within, news)
     jobs: list[Job[Any] | BaseException] = []
     for call, new, answer in zip(calls, news, answers, strict=True):
         try:
-            if answer.status is PushStatus.FULL:
-                raise _full(new)
-            jobs.append(_handle(core, call, new, answer))
+            jobs.append(handle(core, call.task, new, answer))
         except EnqueueError as error:
             jobs.append(error)
     return jobs
@@ -338,13 +404,13 @@ async def _push_chunk(core: Core, chunk: Sequence[_Encoded]) -> Sequence[Job[Any
     outbox = core.store.outbox or await core.outbox()
     if core.store.spool is not None and not all(call.task.mould.spooled for call, _ in chunk):
         outbox = await core.direct_outbox()
-    codec, new_id = core.codec, core.ids.new
+    codec, new_id, any_id = core.codec, core.ids.new, core.store.any_id
     news: list[NewJob] = []
     for call, body in chunk:
         mould = call.task.mould
-        if mould.needs:
-            check_features(mould.needs, core.store.backend(), call.task.name)
-        job_id = mould.job_id or new_id()
+        if mould.needs is not None:
+            check_needs(mould.needs, core.store, call.task.name, mould.queue)
+        job_id = mould.job_id or (new_id() if any_id else _placed(core, call))
         news.append(mould.cast(job_id, mould.seal(codec, job_id, body), call.args, call.kwargs))
     eager = core.store.eager
     if eager is not None:
@@ -370,7 +436,7 @@ async def _push_chunk(core: Core, chunk: Sequence[_Encoded]) -> Sequence[Job[Any
 async def _when_there_is_room(core: Core, mould: Mould, new: NewJob) -> Pushed:
     """The answer to a job whose queue is full, after waiting for room where that is wanted."""
     if not mould.waits_for_room:
-        raise _full(new)
+        raise full(new)
     assert new.bound is not None
     outbox = await core.direct_outbox()
     while True:
@@ -385,42 +451,42 @@ async def _when_there_is_room(core: Core, mould: Mould, new: NewJob) -> Pushed:
             return answer
 
 
-def _full(new: NewJob) -> QueueFull:
-    return QueueFull(
-        f"queue {new.queue!r} holds {new.bound} jobs, its bound; try later, run more "
-        "foremen, or let the enqueue wait with on_full='wait'",
-        queue=new.queue,
-        bound=new.bound,
-    )
-
-
 def _answered(core: Core, call: BoundTask[R], new: NewJob, answer: Pushed) -> Job[R]:
     """The handle for what the store said; those who listen are told."""
-    job = _handle(core, call, new, answer)
+    job = handle(core, call.task, new, answer)
     if job.created:
         core.tell("job.enqueued", new)
     return job
 
 
-def _handle(core: Core, call: BoundTask[R], new: NewJob, answer: Pushed) -> Job[R]:
-    task, status = call.task, answer.status
-    if status is PushStatus.CREATED:
-        job = Job(core, new.id, task)
-    elif status is PushStatus.EXISTS:
-        # An id that was made for this call is known only by a push of ours whose reply was lost.
-        job = Job(core, new.id, task, created=task.mould.job_id is None)
-    elif status is PushStatus.REPLACED:
-        job = Job(core, new.id, task, replaced=answer.of)
-    else:
-        unique = new.unique
-        if unique is not None and unique.on_conflict is OnConflict.ERROR:
-            raise DuplicateJob(
-                f"job {answer.of} of the unique key {unique.key!r} is not finished; wait for it, "
-                "or choose another on_conflict",
-                key=unique.key,
-                holder=answer.of,
-            )
-        job = Job(core, answer.of or new.id, task, created=False, duplicate_of=answer.of)
+async def again(core: Core, record: JobRecord, task: Task[..., R] | None) -> Job[R]:
+    """A new job of the call of another one."""
+    old, codec = record.spec, core.codec
+    outbox = await core.direct_outbox()
+    opened = codec.open(old.payload, associated=codec.binding(old.task, old.id))
+    new = msgspec.structs.replace(
+        old,
+        id=core.ids.new(),
+        payload=b"",
+        priority=record.priority,
+        due=None,
+        # An instant has passed, or has no meaning for another job.
+        expires=old.expires if isinstance(old.expires, In) else None,
+        after=None,
+        flow=None,
+        **{"parent": None, "depth": 0, **descent(at_once=True)},
+    )
+    job_id = core.store.placed(new)
+    payload = codec.seal(opened.body, opened.headers, associated=codec.binding(old.task, job_id))
+    new = msgspec.structs.replace(new, id=job_id, payload=payload)
+    eager = core.store.eager
+    if eager is not None:
+        new = eager.adapted(new)
+    job = handle(core, task, new, (await outbox.push((new,)))[0])
+    if job.created:
+        core.tell("job.enqueued", new)
+    if eager is not None:
+        await eager.drain((job.id,))
     return job
 
 

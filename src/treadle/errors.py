@@ -304,9 +304,15 @@ class TransactionTooLong(TreadleError):
 
 
 class ResultRejected(TreadleError):
-    """No attempt gave a result that ``until`` accepts. Attribute: ``attempts``."""
+    """No attempt gave a result that ``until`` accepts.
+
+    Attributes: ``attempts``; ``result``, the last as Python writes it, shortened; ``validator``,
+    the name of what did not accept it. A job keeps the message alone.
+    """
 
     attempts: int = 0
+    result: str = ""
+    validator: str = ""
 
 
 class BreakerOpen(TreadleError):

@@ -42,6 +42,8 @@ __all__ = [
     "ENVIRONMENT",
     "MESSAGE_NAMES",
     "NAMES",
+    "ROUTE_NAMES",
+    "SHARD_NAMES",
     "SPOOL_NAMES",
     "InjectedFault",
     "active",
@@ -88,6 +90,11 @@ MESSAGE_NAMES = (
 )
 """The points of RabbitMQ with a companion: the companion was written, and then the broker is."""
 
+SHARD_NAMES = ("letters.before_delivery", "letters.before_drop")
+"""The points of Redis in shards: what one shard has for another is taken there, then removed."""
+
+ROUTE_NAMES = ("routed.pushed_before_settle",)
+"""The point of several backends: what follows a job elsewhere is there, the job has not ended."""
 
 SPOOL_NAMES = (
     "spool.before_write",
@@ -256,7 +263,7 @@ ACTIONS: Mapping[str, Callable[[_Rule], None]] = {
 
 
 def _known(name: str) -> None:
-    known = (*NAMES, *MESSAGE_NAMES, *SPOOL_NAMES)
+    known = (*NAMES, *MESSAGE_NAMES, *SHARD_NAMES, *ROUTE_NAMES, *SPOOL_NAMES)
     if name in known:
         return
     raise UnknownOption(

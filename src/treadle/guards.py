@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
+from decimal import Decimal
 from inspect import isawaitable, iscoroutinefunction
+from math import isfinite
+from numbers import Integral, Real
 from types import CoroutineType
 from typing import Any, TypeGuard
 
-from treadle.errors import UnknownOption
+from treadle.errors import InvalidOption, UnknownOption
 from treadle.hints import did_you_mean
 
 __all__ = [
+    "finite",
     "is_awaitable",
     "is_awaited",
     "is_error_class",
@@ -22,6 +27,8 @@ __all__ = [
     "unknown_option",
 ]
 
+# Whole numbers above it do not fit everywhere.
+_EXACT = 1 << 53
 _NEVER_AWAITED = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 
 
@@ -66,8 +73,34 @@ def is_text(value: object, most: int) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= most and value.isprintable()
 
 
+def finite(value: object, name: str) -> float:
+    """A number of a progress, of this or another library, as a plain one.
+
+    Args:
+        value: the number.
+        name: of the parameter.
+
+    Raises:
+        InvalidOption: not a finite number.
+    """
+    # Decimal does not count itself among the real numbers.
+    if isinstance(value, Real | Decimal):
+        with suppress(OverflowError):
+            number = float(value)
+            if isfinite(number):
+                whole = isinstance(value, Integral) and abs(number) < _EXACT
+                return int(number) if whole else number
+    raise InvalidOption(
+        f"progress: {name}={value!r} is not a finite number", option=name, value=value
+    )
+
+
 def unknown_option(
-    what: str, name: object, known: Iterable[str], synonyms: Mapping[str, str] | None = None
+    what: str,
+    name: object,
+    known: Iterable[str],
+    synonyms: Mapping[str, str] | None = None,
+    explained: Mapping[str, str] | None = None,
 ) -> UnknownOption:
     """The error for an option that does not exist.
 
@@ -76,11 +109,13 @@ def unknown_option(
         name: of the option.
         known: options that exist.
         synonyms: words that people bring from elsewhere, and what they are here.
+        explained: such words for what is said otherwise here, and how.
     """
     names = tuple(known)
+    how = (explained or {}).get(str(name))
+    hint = did_you_mean(name, names, synonyms) if how is None else f": {how}"
     return UnknownOption(
-        f"{what} has no option {name!r}{did_you_mean(name, names, synonyms)}. "
-        f"Known options: {', '.join(names)}",
+        f"{what} has no option {name!r}{hint}. Known options: {', '.join(names)}",
         option=name,
         known=names,
     )
@@ -91,6 +126,7 @@ def refuse_unknown(
     given: Iterable[object],
     known: Iterable[str],
     synonyms: Mapping[str, str] | None = None,
+    explained: Mapping[str, str] | None = None,
 ) -> None:
     """Return when all options exist.
 
@@ -100,4 +136,4 @@ def refuse_unknown(
     names = tuple(known)
     for name in given:
         if name not in names:
-            raise unknown_option(what, name, names, synonyms)
+            raise unknown_option(what, name, names, synonyms, explained)

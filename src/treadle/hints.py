@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from reprlib import Repr
 
-__all__ = ["did_you_mean", "nearest", "shown"]
+__all__ = ["did_you_mean", "missing", "nearest", "shown"]
 
 _short = Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 200
@@ -28,11 +28,31 @@ def did_you_mean(
     Args:
         word: what was given.
         known: what would have been right.
-        synonyms: words that people bring from elsewhere, and what they are here.
+        synonyms: words that people bring from elsewhere, and what they are here; nothing for what
+            there is not.
     """
     meant = {name: name for name in known} | dict(synonyms or {})
     near = nearest(word, meant)
-    return f" (did you mean {meant[near]!r}?)" if near else ""
+    return f" (did you mean {meant[near]!r}?)" if near and meant[near] else ""
+
+
+def missing(
+    what: str, thing: object, name: str, synonyms: Mapping[str, str] | None = None
+) -> AttributeError:
+    """The error for an attribute that a thing has not, with the nearest that it has.
+
+    Args:
+        what: it is called.
+        thing: the object.
+        name: of the attribute.
+        synonyms: as in :func:`did_you_mean`.
+    """
+    hint = ""
+    # Others are asked for by what copies and inspects.
+    if not name.startswith("_"):
+        known = [one for one in dir(type(thing)) if not one.startswith("_")]
+        hint = did_you_mean(name, known, synonyms)
+    return AttributeError(f"{what} has no {name!r}{hint}", name=name, obj=thing)
 
 
 def nearest(word: object, known: Iterable[str], *, likeness: float = 0.6) -> str | None:

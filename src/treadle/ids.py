@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import weakref
+from hashlib import sha256
 from typing import Protocol
 
 from treadle.clock import Clock, SystemClock
 
-__all__ = ["Chance", "Ids", "SystemIds"]
+__all__ = ["Chance", "Ids", "SystemIds", "derived_id"]
 
+_HEAD = re.compile("[0-9a-f]{8}-[0-9a-f]{4}")
 # Ids of one millisecond.
 _COUNT_MAX = 1 << 12
 # Ids whose random half is made at once, because a call for random bits costs more than its bits.
 _TAILS = 64
-_BITS, _DIGITS = 64, 16
-# The first digit of the random half: two bits say which kind of UUID it is, two are random.
-_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+_BITS = 64
+# Of the first digit of each random half two bits say which kind of UUID it is, two are random.
+_TAKEN = int("c000000000000000" * _TAILS, 16)
+_VARIANT = int("8000000000000000" * _TAILS, 16)
 
 
 class Chance(Protocol):
@@ -80,16 +84,15 @@ class SystemIds:
                 text = f"{self._millisecond:012x}"
                 self._head = f"{text[:8]}-{text[8:]}-7"
             self._count = count
+            head = self._head
             if not self._tails:
                 self._tails = self._random_tails()
-            return f"{self._head}{count:03x}-{self._tails.pop()}"
+            tail = self._tails.pop()
+        return f"{head}{count:03x}-{tail[:4]}-{tail[4:]}"
 
     def _random_tails(self) -> list[str]:
-        digits = f"{self.chance.getrandbits(_TAILS * _BITS):0{_TAILS * _DIGITS}x}"
-        return [
-            f"{_VARIANT[digits[at]]}{digits[at + 1 : at + 4]}-{digits[at + 4 : at + _DIGITS]}"
-            for at in range(0, len(digits), _DIGITS)
-        ]
+        bits = self.chance.getrandbits(_TAILS * _BITS) & ~_TAKEN | _VARIANT
+        return bits.to_bytes(_TAILS * _BITS // 8, "big").hex(",", _BITS // 8).split(",")
 
     def nonce(self) -> int:
         """64 random bits without the sign, so that every store has a column for them."""
@@ -99,6 +102,13 @@ class SystemIds:
         """In a forked child: the lock may have been held, and the parent has the same tails."""
         self._lock = threading.Lock()
         self._tails = []
+
+
+def derived_id(parent: str, said: bytes) -> str:
+    """An id that is the same whenever the same is said; of an age with that of its parent."""
+    digits = sha256(said).hexdigest()
+    head = parent[:13] if _HEAD.fullmatch(parent[:13]) else f"{digits[-12:-4]}-{digits[-4:]}"
+    return f"{head}-8{digits[:3]}-a{digits[3:6]}-{digits[6:18]}"
 
 
 class _BufferedRandom(random.Random):

@@ -16,9 +16,9 @@ from inspect import (
     isgeneratorfunction,
     signature,
 )
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from treadle.errors import InvalidOption
+from treadle.errors import InvalidOption, UsageError
 from treadle.guards import is_awaited
 
 __all__ = ["Dependency", "Depends", "Injected", "Scope", "injected_of", "plain_name"]
@@ -36,9 +36,39 @@ class Scope(IntEnum):
 
 
 class Injected:
-    """Base of the defaults that stand for a value the foreman gives."""
+    """Base of the defaults that stand for a value the foreman gives.
+
+    Whatever is done with one itself says that it is no such value: a plain call of a task gives
+    none.
+    """
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:  # for a type checker every name would exist
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)  # asked for by what copies and inspects
+            raise AttributeError(_unfilled(self, f".{name}"))
+
+        def __getitem__(self, key: object) -> Any:
+            raise UsageError(_unfilled(self, f"[{key!r}]"))
+
+        def __setitem__(self, key: object, value: object) -> None:
+            raise UsageError(_unfilled(self, f"[{key!r}]"))
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            raise UsageError(_unfilled(self, "(…)"))
+
+        def __iter__(self) -> Any:
+            raise UsageError(_unfilled(self, " in a loop"))
+
+
+def _unfilled(mark: Injected, use: str) -> str:
+    return (
+        f"{mark!r}{use} was used, but {mark!r} only stands for a value that a job is given: a "
+        "plain call of a task has to be given that value by hand (ctx=…, db=…), or enqueue the task"
+    )
 
 
 class Dependency(Injected):
@@ -160,7 +190,14 @@ def injected_of(fn: Callable[..., Any]) -> tuple[tuple[str, Injected], ...]:
                 option=parameter.name,
                 value=default,
             )
-        elif default is Parameter.empty:
+        elif default is Depends:
+            raise InvalidOption(
+                f"parameter {parameter.name!r} of {plain_name(fn)} has Depends itself as its "
+                f"default; say of what: '{parameter.name}: … = Depends(get_{parameter.name})'",
+                option=parameter.name,
+                value=default,
+            )
+        elif default is Parameter.empty or default is None:
             _check_annotation(fn, parameter)
     return tuple(found)
 
@@ -183,7 +220,7 @@ def _check_kind(fn: Callable[..., Any], parameter: Parameter) -> None:
 
 
 def _check_annotation(fn: Callable[..., Any], parameter: Parameter) -> None:
-    """Refuse what looks injected but has no default: every call would miss an argument."""
+    """Refuse what looks injected but has no default for it: every job would miss a value."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
         known: Mapping[str, Any] = getattr(fn, "__globals__", {})

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from treadle.altering import alter
+from treadle.arguments import arguments_of
 from treadle.durations import Duration, seconds, timestamp
 from treadle.errors import InvalidOption
+from treadle.hints import missing
 from treadle.loopthread import may_block
 from treadle.outcome import Progress, outcome, progress_of
 from treadle.pools.wrapping import wrap_future
@@ -76,6 +78,11 @@ class Job(Generic[R_co]):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    if not TYPE_CHECKING:  # for a type checker every name would exist
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("a job", self, name, _SYNONYMS)
 
     def _call(self, verb: Callable[[], Coroutine[Any, Any, T]], name: str) -> T:
         twin = "await_for" if name == "wait" else f"a{name}"
@@ -148,6 +155,22 @@ class Job(Generic[R_co]):
     def record(self) -> JobRecord:
         """All that the store has of the job now. See :meth:`arecord`."""
         return self._call(self.arecord, "record")
+
+    async def aarguments(self) -> dict[str, Any]:
+        """What the call gives each parameter of the task, defaults included.
+
+        When the task is not known here, what was passed, as plain data.
+
+        Raises:
+            JobNotFound: there is no such job, or it is no longer kept.
+            PayloadError: they cannot be read.
+        """
+        record = await self.arecord()
+        return arguments_of(self._core, record.spec, self._task)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the call gives each parameter of the task. See :meth:`aarguments`."""
+        return self._call(self.aarguments, "arguments")
 
     async def astate(self) -> JobState:
         """Where the job is in its life. What is no longer kept has its final state.
@@ -274,6 +297,24 @@ class Job(Generic[R_co]):
         """Give the job another priority. See :meth:`areprioritise`."""
         return self._call(lambda: self.areprioritise(priority), "reprioritise")
 
+    async def aagain(self) -> Job[R_co]:
+        """A new job of the same call, at once, whatever became of this one.
+
+        It has the options of this one and no history: not its due time, nor the jobs that it
+        waited for. Middleware of the enqueue does not see it; what it gave along goes along.
+
+        Raises:
+            JobNotFound: there is no such job, or it is no longer kept.
+            QueueFull, DuplicateJob: its options refuse it.
+        """
+        from treadle.enqueueing import again
+
+        return await again(self._core, await self.arecord(), self._task)
+
+    def again(self) -> Job[R_co]:
+        """A new job of the same call. See :meth:`aagain`."""
+        return self._call(self.aagain, "again")
+
     async def adelete(self) -> bool:
         """Remove the job.
 
@@ -299,6 +340,18 @@ class Job(Generic[R_co]):
 
 
 _LOOK_AGAIN = 30.0
+_SYNONYMS = {
+    "status": "state", "ready": "state", "done": "state", "successful": "state",
+    "is_finished": "state", "is_failed": "state", "get": "result", "return_value": "result",
+    "error": "record", "exception": "record", "exc_info": "record", "traceback": "record",
+    "info": "record", "refresh": "record", "args": "arguments",
+    "kwargs": "arguments", "params": "arguments", "payload": "arguments", "queue": "record",
+    "meta": "record",
+    "job_id": "id", "task_id": "id", "uuid": "id", "revoke": "cancel", "abort": "cancel",
+    "stop": "cancel", "requeue": "retry", "clone": "again", "rerun": "again", "repeat": "again",
+     "forget": "delete", "remove": "delete", "join": "wait",
+}  # fmt: skip
+"""Words for the same in other libraries."""
 
 
 def _due(delay: Duration | None, run_at: datetime | None) -> In | At | None:

@@ -12,7 +12,7 @@ structlog is loaded with the first event that is shown: it takes 7 MiB and most 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import cache
 from json import dumps
@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from structlog.processors import KeyValueRenderer
     from structlog.stdlib import BoundLogger
 
-__all__ = ["Logger", "configure", "get_logger", "plain_json"]
+__all__ = [
+    "JobFilter",
+    "Logger",
+    "configure",
+    "fields_of",
+    "get_logger",
+    "plain_json",
+    "tell_where",
+]
+
+_where: Callable[[], Mapping[str, Any]] = dict
 
 
 class Logger:
@@ -52,6 +62,11 @@ class Logger:
 
     def error(self, event: str, **fields: Any) -> None:
         self._write(logging.ERROR, event, fields)
+
+    @property
+    def debugging(self) -> bool:
+        """Whether it writes the lowest level."""
+        return self._logger.isEnabledFor(logging.DEBUG)
 
     def exception(self, event: str, **fields: Any) -> None:
         """An error, with the traceback of the exception that is being handled."""
@@ -92,9 +107,14 @@ def _render(
 ) -> tuple[tuple[str], dict[str, Any]]:
     """The arguments of the standard logger: a readable line, and the fields as they are."""
     exc_info = event.pop("exc_info", None)
+    fields = dict(event)
+    stack = event.pop("stack", None)
     name = event.pop("event")
     line = f"{name} {_plain()(logger, method, dict(event))}" if event else str(name)
-    options: dict[str, Any] = {"extra": {"treadle": {"event": name, **event}}}
+    if stack:
+        # With lines of its own, whoever writes the record.
+        line = f"{line}\n  {_printable(stack.rstrip(), lines=True)}"
+    options: dict[str, Any] = {"extra": {"treadle": fields}}
     if exc_info:
         options["exc_info"] = exc_info
     return (line,), options
@@ -108,6 +128,33 @@ def get_logger(name: str = "treadle", **bound: Any) -> Logger:
         bound: fields that every event of it carries.
     """
     return Logger(name, bound)
+
+
+def tell_where(where: Callable[[], Mapping[str, Any]]) -> None:
+    """Set what says in which job code runs: its fields, or none."""
+    global _where
+    _where = where
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of an event; of what others log, the job in which their code runs."""
+    fields: Mapping[str, Any] | None = getattr(record, "treadle", None)
+    return dict(_where() if fields is None else fields)
+
+
+class JobFilter(logging.Filter):
+    """Gives each record the attributes ``job``, ``task`` and ``attempt``; lets all of them pass.
+
+    For handlers of your own: ``handler.addFilter(JobFilter())``, and ``%(job)s`` in the format.
+    Outside of jobs, and where the code has set them itself, they are as they were, or ``"-"``.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        fields = fields_of(record)
+        for name in ("job", "task", "attempt"):
+            if not hasattr(record, name):
+                setattr(record, name, fields.get(name, "-"))
+        return True
 
 
 def configure(*, level: str = "info", layout: str = "console") -> None:
@@ -133,8 +180,12 @@ class _Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).astimezone()
-        stack = _fields(record).pop("stack", None)
-        text = record.getMessage() if stack is None else _without(record, "stack")
+        fields = fields_of(record)
+        stack = fields.pop("stack", None)
+        event = fields.pop("event", None)
+        text = record.getMessage() if event is None else event
+        if fields:
+            text = f"{text} {_plain()(None, '', fields)}"
         line = f"{at:%H:%M:%S} {record.levelname.lower():8} {_printable(text)}"
         if stack is not None:
             line = f"{line}\n{_printable(stack.rstrip(), lines=True)}"
@@ -152,7 +203,7 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
-            **_fields(record),
+            **fields_of(record),
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -161,18 +212,6 @@ class _Json(logging.Formatter):
         except (TypeError, ValueError):  # halves of characters, keys that are no text
             shown = {name: _printable(str(value), lines=True) for name, value in fields.items()}
             return msgspec.json.encode(shown).decode()
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields: Mapping[str, Any] = getattr(record, "treadle", {})
-    return dict(fields)
-
-
-def _without(record: logging.LogRecord, name: str) -> str:
-    fields = _fields(record)
-    del fields[name]
-    event = fields.pop("event")
-    return f"{event} {_plain()(None, '', fields)}"
 
 
 def plain_json(text: str) -> str:

@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from treadle.context import descent
+from treadle.durability import Durability, gives
 from treadle.errors import InvalidCall, Unsupported
-from treadle.ports import Feature
+from treadle.ports import Feature, durability_of, routed
 from treadle.records import NewJob, OnConflict
 
 if TYPE_CHECKING:
     from treadle.codec import Codec, Shape
     from treadle.options import TaskOptions
-    from treadle.ports import Backend
+    from treadle.ports import Backend, Routed
+    from treadle.store import Store
 
-__all__ = ["Mould", "check_features", "needed_features"]
+__all__ = ["Mould", "Needs", "check_needs", "needs_of"]
 
 _PLAIN = NewJob(id="", task="", payload=b"")
 _FIELDS = (
@@ -36,19 +41,21 @@ class Mould:
     """
 
     __slots__ = (
-        "_fixed", "_injected", "_name", "_options", "_shape", "_signature", "job_id", "needs",
-        "spooled", "waits_for_room", "within",
+        "_fixed", "_fn", "_injected", "_name", "_options", "_shape", "_signature", "job_id",
+        "needs", "queue", "spooled", "waits_for_room", "within",
     )  # fmt: skip
 
     def __init__(
         self, name: str, fn: Any, shape: Shape, options: TaskOptions, injected: frozenset[str]
     ) -> None:
         self._name = name
+        self._fn = fn
         self._shape = shape
         self._options = options
         self._injected = injected
         # Given by the caller, for one job.
         self.job_id = options.id
+        self.queue = options.queue
         self.waits_for_room = options.waits_for_room
         # The connection whose commit accepts the jobs.
         self.within = options.within
@@ -57,7 +64,7 @@ class Mould:
         told = unique is not None and unique.on_conflict is OnConflict.ERROR
         self.spooled = options.spool and options.bound is None and not told
         # What the backend must be able to serve.
-        self.needs = needed_features(options)
+        self.needs = needs_of(options)
         self._fixed = _fixed(name, options)
         self._signature: Signature | None = None
         limits = options.limits
@@ -66,6 +73,11 @@ class Mould:
             limits = None
         if options.key or options.unique or limits:
             self._signature = _visible(fn, injected)
+
+    def declared(self) -> NewJob:
+        """What all jobs of the task have in common, as far as others count it."""
+        alike = {name: self._fixed[name] for name in ("queue", "asks") if name in self._fixed}
+        return NewJob(id="", task=self._name, payload=b"", **alike)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """The arguments of a call, checked.
@@ -86,10 +98,15 @@ class Mould:
     def cast(
         self, job_id: str, payload: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> NewJob:
-        """The record of a job with a sealed payload."""
+        """The record of a job with a sealed payload.
+
+        Raises:
+            UsageError: it would be one too many of those that have each enqueued the next one.
+        """
+        origin = descent(at_once="due" not in self._fixed)
         if self._signature is None:
-            return NewJob(id=job_id, task=self._name, payload=payload, **self._fixed)
-        arguments = self._arguments(self._signature, args, kwargs)
+            return NewJob(id=job_id, task=self._name, payload=payload, **self._fixed, **origin)
+        arguments = self.arguments(args, kwargs)
         options = self._options
         fields = dict(self._fixed)
         if options.key is not None:
@@ -98,11 +115,11 @@ class Mould:
             fields["unique"] = options.unique.of(arguments)
         if options.limits is not None and not options.limits.static:
             fields["asks"] = options.limits.asks(self._name, arguments)
-        return NewJob(id=job_id, task=self._name, payload=payload, **fields)
+        return NewJob(id=job_id, task=self._name, payload=payload, **fields, **origin)
 
-    def _arguments(
-        self, visible: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Mapping[str, Any]:
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+        """What a call gives each parameter, defaults included. It was accepted before."""
+        visible = self._signature or _visible(self._fn, self._injected)
         bound = visible.bind(*args, **kwargs)  # the shape has accepted them
         bound.apply_defaults()
         return bound.arguments
@@ -137,8 +154,22 @@ def _visible(fn: Any, injected: frozenset[str]) -> Signature:
     return whole.replace(parameters=shown)
 
 
-def needed_features(options: TaskOptions) -> frozenset[Feature]:
-    """What a backend must serve for these options."""
+class Needs(msgspec.Struct, frozen=True):
+    """What a task needs of its store."""
+
+    features: frozenset[Feature]
+    durability: Durability | None
+
+
+def needs_of(options: TaskOptions) -> Needs | None:
+    """What a store must give for these options; ``None`` when any will do."""
+    features = _features(options)
+    if not features and options.durability is None:
+        return None
+    return Needs(features, options.durability)
+
+
+def _features(options: TaskOptions) -> frozenset[Feature]:
     needs = {
         Feature.UNIQUE: options.unique is not None,
         Feature.KEYS: options.key is not None or options.limits is not None,
@@ -146,18 +177,26 @@ def needed_features(options: TaskOptions) -> frozenset[Feature]:
         Feature.PRIORITY: options.priority != 0,
         Feature.DELAY: options.due is not None,
         Feature.SHARED: options.breaker is not None,
+        # A breaker that half opens lets one job of the whole queue run.
+        Feature.BOUNDS: options.bound is not None or options.breaker is not None,
         Feature.TRANSACTIONS: options.transaction or options.within is not None,
     }
     return frozenset(feature for feature, needed in needs.items() if needed)
 
 
-def check_features(needs: frozenset[Feature], backend: Backend, task: str) -> None:
-    """Return when a backend serves what a task needs.
+def check_needs(needs: Needs | None, store: Store, task: str, queue: str) -> None:
+    """Return when the store of a queue gives what a task needs, as far as it is known by now.
 
     Raises:
-        Unsupported: naming the backend and the feature.
+        Unsupported: naming the backend and what it lacks.
     """
-    missing = needs - backend.features
+    if needs is None:
+        return
+    backend = store.backend()
+    several = routed(backend)
+    if several is not None:
+        backend = _check_route(needs, several, task, queue)
+    missing = needs.features - backend.features
     if missing:
         feature = min(missing)
         alone = backend.url.startswith("amqp") and Feature.RECORDS not in backend.features
@@ -168,3 +207,40 @@ def check_features(needs: frozenset[Feature], backend: Backend, task: str) -> No
             backend=backend.url,
             feature=feature.value,
         )
+    # What runs in the process that enqueues it, in a test, is gone with it whatever the store.
+    if needs.durability is not None and store.eager is None:
+        _check_durability(needs.durability, backend, task)
+
+
+def _check_durability(wanted: Durability, backend: Backend, task: str) -> None:
+    given = durability_of(backend)
+    if given is None or gives(given, wanted):
+        return
+    raise Unsupported(
+        f"{backend.url} gives durability={str(given)!r}, and task {task!r} needs "
+        f"{str(wanted)!r}; 'treadle doctor' says how to have more of it, or take the option away",
+        backend=backend.url,
+        feature=f"durability={wanted}",
+    )
+
+
+def _check_route(needs: Needs, several: Routed, task: str, queue: str) -> Backend:
+    """The backend of a queue, which serves what a task needs."""
+    name = several.route(queue)
+    backend = several.parts[name]
+    features = backend.features
+    if not several.alone(queue):
+        # Nobody counts the jobs of subqueues that live elsewhere.
+        features -= {Feature.BOUNDS}
+    missing = needs.features - features
+    if missing:
+        feature = min(missing)
+        others = ", ".join(f"{one!r} ({part.url})" for one, part in several.parts.items())
+        raise Unsupported(
+            f"backend {name!r} ({backend.url}), to which queue {queue!r} is routed, does not serve "
+            f"{feature.value!r} for it, which task {task!r} needs; take the option away, or route "
+            f"the queue with its subqueues to one backend that does. Backends: {others}",
+            backend=backend.url,
+            feature=feature.value,
+        )
+    return backend

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from treadle.durability import Durability, level_of
 from treadle.durations import seconds
 from treadle.guards import is_iterable, is_mapping
 from treadle.keys import key_rule
@@ -13,7 +14,15 @@ from treadle.options import Reading, UniqueRule
 from treadle.policies.limitset import Limits
 from treadle.records import After, OnConflict, OnFailure, Scope, Unique
 
-__all__ = ["named", "read_after", "read_key", "read_limits", "read_on_failure", "read_unique"]
+__all__ = [
+    "named",
+    "read_after",
+    "read_durability",
+    "read_key",
+    "read_limits",
+    "read_on_failure",
+    "read_unique",
+]
 
 Fields = dict[str, Any]
 
@@ -87,6 +96,20 @@ def read_limits(value: Any, reading: Reading) -> Fields:
     if limits.per_worker:
         raise reading.refuse("limits", value, "shared by the fleet; scope= is for pools of workers")
     return {"limits": limits or None}
+
+
+def read_durability(value: Any, reading: Reading) -> Fields:
+    if value is None:
+        return {"durability": None}
+    try:
+        meant = level_of(value)
+    except (TypeError, ValueError):
+        meant = None
+    if meant is None or meant != value:
+        known = ", ".join(repr(str(one)) for one in Durability)
+        word = "" if meant is None else f"; {value!r} is the word of Redis for {str(meant)!r}"
+        raise reading.refuse("durability", value, f"one of {known}{word}")
+    return {"durability": meant}
 
 
 def read_after(value: Any, reading: Reading) -> Fields:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from treadle.durability import Durability
 from treadle.durations import Duration
 from treadle.errors import InvalidOption, UnknownOption
 from treadle.guards import unknown_option
@@ -16,6 +18,7 @@ from treadle.keys import KeyLike, KeyRule
 from treadle.policies.breaker import Breaker
 from treadle.policies.limitset import Limits
 from treadle.policies.retry import Retry
+from treadle.pools.needs import NO_NEEDS, PlaceNeeds
 from treadle.pools.rayoptions import RayNeeds, RayOptions
 from treadle.records import After, At, In, Keep, OnConflict, Scope, StoredRetry, Unique
 
@@ -89,6 +92,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     # "asyncio", "thread", "process" or "ray", and what the last one needs of a cluster.
     mode: str = "thread"
     ray: RayNeeds = RayNeeds()
+    # What it has to itself of the places of its mode.
+    needs: PlaceNeeds = NO_NEEDS
     # Workers of which each job is given one.
     worker: WorkerBuilder[Any] | None = None
     # Whether values that have no other encoding are pickled; the codec must allow it too.
@@ -103,6 +108,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     transaction: bool = False
     # Its jobs may wait in the spool of the app while the store is away.
     spool: bool = True
+    # What of an accepted job has to outlast which loss.
+    durability: Durability | None = None
 
 
 class UniqueOptions(TypedDict, total=False):
@@ -156,12 +163,27 @@ class DeclareOptions(_Common, total=False):
     delivery: Literal["at_least_once", "at_most_once"]
     mode: Literal["asyncio", "thread", "process", "ray"]
     ray: RayOptions
+    # Workers of a pool of its own for ``submit`` and ``map``, and child processes for jobs.
+    max_workers: int
+    # Of mode="process" alone: modules that a child finds loaded, variables of its environment.
+    preload: str | Iterable[str]
+    env: Mapping[str, str]
+    # A child is replaced after so many jobs, so much time, or when it uses so many bytes.
+    max_calls: int | None
+    max_age: Duration | None
+    max_rss: int | None
+    # Each job runs in a fork of its child, which ends with it.
+    fork: bool
+    # Context managers that are entered in the child around each job.
+    around: Iterable[Callable[[], AbstractContextManager[Any]]]
     errors: Iterable[type[BaseException]]
     # Parks the queue for all foremen after too many failed jobs.
     breaker: Breaker | None
     pickle: bool
     # It uses ``ctx.transaction()``: refused where that is not served.
     transaction: bool
+    # Refused by a store that gives less.
+    durability: Durability | Literal["memory", "normal", "full", "replica"] | None
 
 
 class Options(TaskOptions, Generic[TaskT], frozen=True, kw_only=True):
@@ -243,6 +265,7 @@ _SYNONYMS = {
     "retries": "retry", "max_retries": "retry", "attempts": "retry", "backoff": "retry",
     "time_limit": "timeout", "soft_time_limit": "timeout", "job_timeout": "timeout",
     "countdown": "delay", "schedule_in": "delay", "eta": "run_at", "schedule_at": "run_at",
+    "when": "run_at", "idempotency_key": "unique", "dedup_key": "unique", "unique_key": "unique",
     "ttl": "result_ttl", "keep_result": "result_ttl", "lock": "key", "concurrency": "limits",
     "rate_limit": "limits", "job_id": "id", "task_id": "id", "depends_on": "after",
     "max_queue_size": "bound", "metadata": "meta", "acks_late": "delivery",

@@ -14,9 +14,11 @@ from treadle.codec.small import encoded_meta
 from treadle.durations import seconds, timestamp
 from treadle.errors import InvalidOption, NotEncodable, Unsupported
 from treadle.guards import is_error_class, is_iterable, is_mapping, is_text
+from treadle.optionneeds import NEEDS, check_needs
 from treadle.optionrules import (
     named,
     read_after,
+    read_durability,
     read_key,
     read_limits,
     read_on_failure,
@@ -55,6 +57,14 @@ def _whole(option: str, least: int, most: float = math.inf) -> Reader:
         return {option: value}
 
     return read
+
+
+def _priority(value: Any, reading: Reading) -> Fields:
+    if isinstance(value, str):
+        raise reading.refuse(
+            "priority", value, "a number; treadle has names for some: LOW, NORMAL, HIGH, CRITICAL"
+        )
+    return _whole("priority", -100, 100)(value, reading)
 
 
 def _flag(option: str) -> Reader:
@@ -233,6 +243,7 @@ def _worker(value: Any, reading: Reading) -> Fields:
         )
     if not builder.pool_options.max_workers:
         raise reading.refuse("worker", value, "workers of a number; set max_workers")
+    builder.check_made()
     fields: Fields = {"worker": builder}
     if "queue" not in reading.fields:
         # A line of their own, so that what waits for a worker is in nobody's way.
@@ -258,7 +269,7 @@ def _breaker(value: Any, reading: Reading) -> Fields:
 
 _COMMON: dict[str, Reader] = {
     "queue": _queue,
-    "priority": _whole("priority", -100, 100),
+    "priority": _priority,
     "retry": _retry,
     "timeout": _timeout,
     "expires": _expires,
@@ -285,11 +296,13 @@ DECLARED: dict[str, Reader] = {
     "delivery": _delivery,
     "mode": _mode,
     "ray": _ray,
+    **NEEDS,
     "worker": _worker,
     "errors": _errors,
     "breaker": _breaker,
     "pickle": _flag("pickle"),
     "transaction": _flag("transaction"),
+    "durability": read_durability,
 }
 """What can be declared."""
 
@@ -343,6 +356,7 @@ def check_together(facts: Facts, given: Mapping[str, Any], options: TaskOptions)
 
     if given.get("worker") is not None and "mode" in given:
         raise clash("mode", "its code runs where its worker lives: worker=Browser.options(mode=…)")
+    check_needs(name, given, options)
     if given.get("ray") is not None and options.mode != "ray":
         raise clash("ray", "ray= says what mode='ray' needs of a cluster; give that mode, too")
     if given.get("delay") is not None and given.get("run_at") is not None:

@@ -4,6 +4,13 @@ Three protocols, batches first. Each step named here is one atomic change of the
 happens whole or not at all, and no other caller sees it half done. ``docs/architecture.md``
 has the reasons; ``treadle.testing.contract`` has a test for each numbered point.
 
+A step may end jobs that it was not asked about: they expired, they waited for one that failed,
+their lease lapsed; or it finds that they have crashed and run once more. So that somebody tells of
+them, the answer has a :class:`~treadle.fates.Fate` of each, in its field ``fates``; an answer that
+is a list is one of the kind :class:`~treadle.fates.Answers` if there are any; and verbs that have
+no answer of their own give the fates. A claim that is repeated has the same ones again, or none.
+What gets lost with an answer is told by nobody.
+
 A backend is a thread-safe store that the process shares and a client per event loop. It is
 built with a :class:`~treadle.clock.Clock` and :class:`~treadle.ids.Ids`, and no verb takes a
 time from its caller except as :class:`~treadle.records.In` or :class:`~treadle.records.At`.
@@ -11,14 +18,16 @@ time from its caller except as :class:`~treadle.records.In` or :class:`~treadle.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
+from treadle.durability import Durability
 from treadle.events import Event
+from treadle.fates import Fate
 from treadle.records import (
     Ask,
     JobRecord,
@@ -59,11 +68,13 @@ __all__ = [
     "Jobs",
     "Page",
     "Permit",
+    "Placed",
     "Query",
     "QueueRule",
     "Reprioritise",
     "Reschedule",
     "Retry",
+    "Routed",
     "Settlement",
     "Shared",
     "Ticket",
@@ -71,6 +82,8 @@ __all__ = [
     "Unit",
     "Wait",
     "Write",
+    "placing",
+    "routed",
 ]
 
 ADVANCE = 50
@@ -99,6 +112,9 @@ class Feature(StrEnum):
     SHARED = "shared"
     PUSHES_WAKE = "pushes_wake"  # ``wait`` needs no polling
     CROSS_PROCESS = "cross_process"  # jobs outlive the process
+    ORDER = "order"  # priority and arrival count over all jobs, not in parts of them
+    TOGETHER = "together"  # a job, a permit and a write may name any keys and limits at once
+    BOUNDS = "bounds"  # jobs are counted over all: ``max_running``, ``bound``, ``max_failed``
     TRANSACTIONS = "transactions"  # the caller's rows, jobs and verdicts in one commit
 
 
@@ -134,6 +150,8 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     suspects_wait: bool = False
     # Seconds until the next job of these queues is due or lapses; ``None`` when nothing is known.
     next_due: float | None = None
+    # Jobs that ended by themselves in this step.
+    fates: tuple[Fate, ...] = ()
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -223,6 +241,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, Mapping[JobState, int]] = {}
     # Exact failed jobs per task, where asked for.
     failures: Mapping[str, int] = {}
+    # Jobs that ended by themselves in this step.
+    fates: tuple[Fate, ...] = ()
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -264,6 +284,8 @@ class Altered(msgspec.Struct, frozen=True, kw_only=True):
     # Id to the state that forbids the change.
     refused: Mapping[str, JobState] = {}
     cursor: str | None = None
+    # Jobs that ended by themselves in this step, such as those that waited for a cancelled one.
+    fates: tuple[Fate, ...] = ()
 
 
 class QueueRule(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -282,12 +304,15 @@ class QueueRule(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class Jobs(Protocol):
     """Durable jobs."""
 
-    async def open_session(self, info: SessionInfo) -> Session:
-        """Make a foreman present, with a fresh nonce."""
+    async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
+        """Make a foreman present, with a fresh nonce, or that which it has in another store."""
         ...
 
-    async def close_session(self, session: Session) -> None:
-        """End presence and give back every lease: as crashed if it was started, else unblamed."""
+    async def close_session(self, session: Session) -> Sequence[Fate]:
+        """End presence and give back every lease: as crashed if it was started, else unblamed.
+
+        Gives the jobs that crashed or ended with it, and those that waited for them.
+        """
         ...
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
@@ -308,8 +333,10 @@ class Jobs(Protocol):
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
-    ) -> None:
+    ) -> Sequence[Fate]:
         """Return when there may be something to claim, at the latest after ``timeout``.
+
+        Also at once with the jobs that ended by themselves meanwhile.
 
         The names are those of the claim that follows, so that it finds what ended the wait.
 
@@ -318,12 +345,13 @@ class Jobs(Protocol):
         """
         ...
 
-    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> None:
+    async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Return when a queue may be below a bound, at the latest after ``timeout``.
 
         A hint that keeps no place: the push that follows may be answered ``full`` again. Each
         job that ends or is removed ends one of the waits of its queue and those above, for each
-        bound that is waited for, the oldest first. It may return early.
+        bound that is waited for, the oldest first. It may return early, and does with the jobs
+        that ended by themselves meanwhile.
         """
         ...
 
@@ -333,7 +361,8 @@ class Jobs(Protocol):
         """Renew the leases that are listed, store their notes, answers in order. One step.
 
         Also renews presence and the holds of the jobs. An empty list is a heartbeat. A lease
-        of 0 seconds gives up the listed leases: started ones as crashed, others as suspects.
+        of 0 seconds gives up the listed leases: started ones as crashed, others as suspects. Only
+        such an answer has fates, because renewals come from a thread of their own.
         """
         ...
 
@@ -347,6 +376,8 @@ class Jobs(Protocol):
 
     async def find(self, query: Query) -> Page:
         """Look at jobs. Moves time forward first, so that states are effective.
+
+        A wait ends early when jobs have ended by themselves meanwhile.
 
         Raises:
             InvalidOption: the cursor is none that a page gave.
@@ -467,6 +498,8 @@ class Unit(Protocol):
     ends: list[Settlement]
     # The commit has happened, as far as is known.
     committed: bool
+    # With it: jobs that ended by themselves, as its verdicts had it.
+    fates: tuple[Fate, ...]
 
 
 class Transactions(Protocol):
@@ -519,3 +552,86 @@ class Backend(Jobs, Shared, Events, Protocol):
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``: version, durability, sizes, what can be lost."""
         ...
+
+
+class Vacancy(msgspec.Struct, frozen=True, kw_only=True):
+    """A store that can be reached and in which nothing has been made yet."""
+
+    # What is not there: "there are no tables …".
+    says: str
+    # How it comes.
+    comes: str
+    # What can be said of the server, as by ``Backend.probe``.
+    facts: Mapping[str, Any] = {}
+
+
+class Surveyed(Protocol):
+    """A store that can be looked at without making anything in it."""
+
+    async def survey(self) -> Vacancy | None:
+        """What is missing; ``None`` when all is there. Called before ``open``, which makes it."""
+        ...
+
+
+def surveying(backend: Backend) -> Callable[[], Awaitable[Vacancy | None]] | None:
+    """What looks for a vacancy; ``None`` where a backend cannot say."""
+    found: Callable[[], Awaitable[Vacancy | None]] | None = getattr(backend, "survey", None)
+    return found
+
+
+class Lasting(Protocol):
+    """A store that says what of accepted jobs outlasts which loss."""
+
+    # A level of ``treadle.durability``; ``None`` as long as the server was not asked.
+    durability: str | None
+
+
+def durability_of(backend: Backend) -> str | None:
+    """What a store says that it gives; ``None`` when that is not known yet.
+
+    One that does not say anything is taken for one that keeps nothing.
+    """
+    given: str | None = getattr(backend, "durability", Durability.MEMORY)
+    return given
+
+
+class Placed(Protocol):
+    """A store in parts, where the id of a job tells in which of them it is."""
+
+    def placed(self, job: NewJob) -> str:
+        """The id to give to a job: its own, changed as little as it has to be.
+
+        Raises:
+            InvalidOption: what it names lies in different parts.
+        """
+        ...
+
+
+def placing(backend: Backend) -> Callable[[NewJob], str] | None:
+    """What gives jobs their ids where a store is in parts; ``None`` where any id will do."""
+    found: Callable[[NewJob], str] | None = getattr(backend, "placed", None)
+    return found
+
+
+class Routed(Protocol):
+    """Several backends behind the ports of one, each with the queues that are routed to it."""
+
+    # By name, that of the URL first.
+    parts: Mapping[str, Backend]
+
+    async def reach(self, name: str) -> Backend:
+        """One of them, connected for the running loop."""
+        ...
+
+    def route(self, queue: str) -> str:
+        """The name of the backend of a queue."""
+        ...
+
+    def alone(self, queue: str) -> bool:
+        """Whether all its subqueues live in the same backend."""
+        ...
+
+
+def routed(backend: Backend) -> Routed | None:
+    """The backends of which one is made, where it is made of several."""
+    return cast("Routed", backend) if hasattr(backend, "parts") else None

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Sequence
 
 from treadle.errors import InvalidOption
 
-__all__ = ["ALL", "Matcher", "ancestors", "check_queue", "covered", "covers"]
+__all__ = ["ALL", "Matcher", "ancestors", "check_queue", "covered", "covers", "weighted"]
 
 ALL = "*"
 """Covers every queue."""
 
 _NAME = re.compile(r"[A-Za-z0-9_:-]+(?:\.[A-Za-z0-9_:-]+)*")
 _MAX = 128
+# What was meant as a weight.
+_NUMBER = re.compile(r"[-+]?[0-9]*(?:\.[0-9]*)?")
 
 
 def check_queue(name: str, option: str = "queue") -> str:
@@ -31,6 +33,27 @@ def check_queue(name: str, option: str = "queue") -> str:
         option=option,
         value=name,
     )
+
+
+def weighted(item: str) -> tuple[str, int | None]:
+    """The name and the weight of ``"mail:5"``; a name may have colons, but not end in a number.
+
+    Raises:
+        InvalidOption: no queue can have the name, or the weight is not a whole number from 1.
+    """
+    name, colon, text = item.rpartition(":")
+    if colon and _NUMBER.fullmatch(text):
+        if not text.isdigit() or int(text) < 1:
+            raise InvalidOption(
+                f"queues: {item!r} has the weight {text}; a weight is a whole number from 1",
+                option="queues",
+                value=item,
+            )
+    else:
+        name, text = item, ""
+    if name != ALL:
+        check_queue(name, "queues")
+    return name, int(text) if text else None
 
 
 def ancestors(queue: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ it, and the collector of Python need not look at it again and again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -239,6 +240,10 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fals
     bound: int | None = None
     # Instead of the task's own retry, but for the number of attempts, which is above.
     retry: StoredRetry | None = None
+    # The job whose attempt has enqueued it.
+    parent: str | None = None
+    # How many jobs before it have each enqueued the next one, without a delay.
+    depth: int = 0
 
 
 class PushStatus(StrEnum):
@@ -364,6 +369,55 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The id of the job."""
         return self.spec.id
 
+    @property
+    def task(self) -> str:
+        """The registered name of its task."""
+        return self.spec.task
+
+    @property
+    def queue(self) -> str:
+        """The queue that it was pushed to."""
+        return self.spec.queue
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags."""
+        return self.spec.tags
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Its metadata, with what its attempts have added."""
+        return self.spec.meta if self.note is None else {**self.spec.meta, **self.note.meta}
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was accepted, in UTC."""
+        return datetime.fromtimestamp(self.created, UTC)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When it may start, in UTC."""
+        return _moment(self.due)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it fails unless it has started, in UTC."""
+        return _moment(self.expires)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the last attempt started, in UTC."""
+        return _moment(self.started)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended, in UTC."""
+        return _moment(self.finished)
+
+
+def _moment(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
 
 class SessionInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What a foreman says of itself when it opens a session."""
@@ -398,6 +452,7 @@ class Renewal(StrEnum):
     HELD = "held"
     LOST = "lost"
     CANCEL = "cancel"  # held, and somebody asked the job to stop
+    UNANSWERED = "unanswered"  # its backend, one of several, did not answer: nothing is known
 
 
 class Settled(StrEnum):
@@ -407,3 +462,4 @@ class Settled(StrEnum):
     ALREADY = "already"  # this very token has settled it before
     LOST = "lost"  # somebody else owns it, or owned it later
     UNKNOWN = "unknown"  # the store does not know the job
+    UNANSWERED = "unanswered"  # its backend, one of several, did not answer: to be asked again

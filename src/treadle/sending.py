@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.clock import Clock
 from treadle.errors import BackendUnavailable, OutcomeUnknown
 from treadle.failpoints import failpoint
+from treadle.fates import Fate, fates_of
 from treadle.ids import Chance
 from treadle.logs import get_logger
 from treadle.records import NewJob, Pushed
@@ -16,10 +17,12 @@ from treadle.records import NewJob, Pushed
 if TYPE_CHECKING:
     from treadle.ports import Backend
 
-__all__ = ["Outbox", "Pushes", "Repeats"]
+__all__ = ["Outbox", "Outboxes", "Pushes", "Repeats", "Sender"]
 
 _log = get_logger("treadle.enqueue")
 _MOST = 1000
+# What a store answers when no job has ended by itself.
+_LIST: Any = list
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 
@@ -33,6 +36,8 @@ class Repeats:
         backend: connected for the running loop.
         clock, chance: pace the repeats.
         patience: seconds after the first push during which it is repeated.
+        hear: told of the jobs that ended by themselves.
+        name: of the store, for messages.
     """
 
     def __init__(
@@ -42,11 +47,15 @@ class Repeats:
         clock: Clock,
         chance: Chance,
         patience: float,
+        hear: Callable[[Sequence[Fate]], object],
+        name: str = "the store",
     ) -> None:
         self._backend = backend
+        self._name = name
         self._clock = clock
         self._chance = chance
         self._patience = patience
+        self._hear = hear
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """The answers of the store, in order.
@@ -64,21 +73,23 @@ class Repeats:
             except (BackendUnavailable, OSError) as error:
                 delay = pause * self._chance.uniform(0.5, 1.0)
                 if self._clock.monotonic() + delay - began > self._patience:
-                    raise _unknown(jobs, self._patience) from error
+                    raise _unknown(jobs, self._name, self._patience) from error
                 if pause == _FIRST_PAUSE:
                     _log.warning("enqueue.repeated", jobs=len(jobs), error=str(error))
             else:
                 failpoint("enqueue.after_reply")
+                if type(answers) is not _LIST and (fates := fates_of(answers)):
+                    self._hear(fates)
                 return answers
             await self._clock.sleep(delay)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _unknown(jobs: Sequence[NewJob], patience: float) -> OutcomeUnknown:
+def _unknown(jobs: Sequence[NewJob], name: str, patience: float) -> OutcomeUnknown:
     first = jobs[0].id
     more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
     return OutcomeUnknown(
-        f"the store did not answer for {patience:g} s; whether job {first}{more} was accepted is "
+        f"{name} did not answer for {patience:g} s; whether job {first}{more} was accepted is "
         "not known. Look it up with app.job(id), or enqueue again with the same id: "
         "task.options(id=…)",
         job_id=first,
@@ -170,6 +181,45 @@ class Outbox:
         for parcel in parcels:
             parcel.succeed(answers[at : at + len(parcel.jobs)])
             at += len(parcel.jobs)
+
+
+class Outboxes:
+    """Sends the jobs of one event loop to several stores, so that none waits for another's.
+
+    Args:
+        boxes: by the name of the store.
+        route: the name of the store of a queue.
+    """
+
+    def __init__(self, boxes: Mapping[str, Outbox], route: Callable[[str], str]) -> None:
+        self._boxes = boxes
+        self._route = route
+
+    async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        """The answers of the stores, in order; the first failure, once all have answered."""
+        groups: dict[str, list[int]] = {}
+        for at, job in enumerate(jobs):
+            groups.setdefault(self._route(job.queue), []).append(at)
+        if len(groups) == 1:
+            [name] = groups
+            return await self._boxes[name].push(jobs)
+        pushes = (self._boxes[name].push([jobs[at] for at in ats]) for name, ats in groups.items())
+        parts = await asyncio.gather(*pushes, return_exceptions=True)
+        answers: dict[int, Pushed] = {}
+        for ats, part in zip(groups.values(), parts, strict=True):
+            if isinstance(part, BaseException):
+                raise part
+            answers.update(zip(ats, part, strict=True))
+        return [answers[at] for at in range(len(jobs))]
+
+    async def idle(self) -> None:
+        """Return when all that was put has been answered."""
+        for box in self._boxes.values():
+            await box.idle()
+
+
+Sender = Outbox | Outboxes
+"""What sends the jobs of one event loop."""
 
 
 class _Parcel:

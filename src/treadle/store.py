@@ -14,12 +14,14 @@ from treadle.errors import BackendUnavailable
 from treadle.ids import Ids
 from treadle.logs import get_logger
 from treadle.loopthread import LoopThread
-from treadle.records import NewJob
-from treadle.sending import Outbox, Repeats
+from treadle.ports import placing, routed
+from treadle.records import NewJob, Pushed
+from treadle.sending import Outbox, Outboxes, Repeats, Sender
+from treadle.telling import Hear, heard
 
 if TYPE_CHECKING:
-    from treadle.ports import Backend
-    from treadle.spool import Spool
+    from treadle.ports import Backend, Routed
+    from treadle.spool import Spool, Spools
 
 __all__ = ["Eager", "Store"]
 
@@ -44,6 +46,16 @@ class Eager(Protocol):
         ...
 
 
+class _Direct:
+    """Sends jobs to a store that has no spool, beside others that have one."""
+
+    def __init__(self, connected: Callable[[], Coroutine[Any, Any, Sender]]) -> None:
+        self._connected = connected
+
+    async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
+        return await (await self._connected()).push(jobs)
+
+
 class Store:
     """Where the jobs of an app live.
 
@@ -52,8 +64,10 @@ class Store:
         open: gives the backend of the URL, not yet connected.
         clock, ids: of the app.
         patience: seconds for which an enqueue is repeated.
+        hear: told of the jobs that ended by themselves.
         eager: runs jobs where they are enqueued.
         spool: keeps jobs while the store is away.
+        of_several: the backend is made of several.
     """
 
     def __init__(
@@ -64,30 +78,39 @@ class Store:
         clock: Clock,
         ids: Ids,
         patience: float,
+        hear: Hear,
         eager: Eager | None = None,
-        spool: Spool | None = None,
+        spool: Spool | Spools | None = None,
+        of_several: bool = False,
     ) -> None:
         self.url = url
         self.eager = eager
         self.spool = spool
         if spool is not None:
-            spool.ready, spool.backend = self.ready, self.backend
+            self._join(spool)
+        self._of_several = of_several
         self._open = open
         self._lock = threading.Lock()
+        # As it was opened; what everybody is given has a hearer beside it.
+        self.made: Backend | None = None
         self._backend: Backend | None = None
+        # Whether it is known that any new id will do: it is no store in parts.
+        self.any_id = False
+        self._placed: Callable[[NewJob], str] | None = None
         # Of the loops that are connected.
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = (
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Sender] = (
             weakref.WeakKeyDictionary()
         )
         # With a spool: of the loops that enqueue, connected or not.
-        self._spooling: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = (
+        self._spooling: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Sender] = (
             weakref.WeakKeyDictionary()
         )
         # Of the loop that asked last, which nearly always asks next.
-        self._latest: tuple[weakref.ref[asyncio.AbstractEventLoop], Outbox] | None = None
+        self._latest: tuple[weakref.ref[asyncio.AbstractEventLoop], Sender] | None = None
         self._clock = clock
         self._ids = ids
         self._patience = patience
+        self._hear = hear
 
     def backend(self) -> Backend:
         """The backend, made at the first call. It may not be connected yet."""
@@ -96,8 +119,16 @@ class Store:
             with self._lock:
                 backend = self._backend
                 if backend is None:
-                    backend = self._backend = self._open(self.url)
+                    self.made = self._open(self.url)
+                    backend = heard(self.made, self._hear)
+                    self._placed = placing(backend)
+                    self.any_id = self._placed is None
+                    self._backend = backend
         return backend
+
+    def placed(self, job: NewJob) -> str:
+        """The id of a job, so that it lies with what it names where a backend is in parts."""
+        return job.id if self._placed is None else self._placed(job)
 
     async def ready(self) -> Backend:
         """The backend, connected for the running loop.
@@ -120,7 +151,7 @@ class Store:
             _log.warning("spool.without_store", path=self.spool.file.path, reason=str(error))
             return self.backend()
 
-    async def direct(self) -> Outbox:
+    async def direct(self) -> Sender:
         """What sends the jobs of the running loop to the store, and nowhere else.
 
         Raises:
@@ -129,15 +160,33 @@ class Store:
         loop = asyncio.get_running_loop()
         box = self._loops.get(loop)
         if box is None:
-            backend = self.backend()
-            await backend.open()
-            repeats = Repeats(
-                backend, clock=self._clock, chance=self._ids.chance, patience=self._patience
-            )
-            box = self._loops.setdefault(loop, Outbox(repeats))
+            await self.backend().open()
+            assert self.made is not None
+            box = self._loops.setdefault(loop, self._straight(self.made))
         return box
 
-    async def sender(self) -> Outbox:
+    def _straight(self, backend: Backend) -> Sender:
+        """What sends jobs to a store, or to those of which it is made."""
+        several = routed(backend)
+        if several is None:
+            return Outbox(self._repeats(backend, "the store"))
+        boxes = {
+            name: Outbox(self._repeats(backend, f"backend {name!r} ({part.url})"))
+            for name, part in several.parts.items()
+        }
+        return Outboxes(boxes, several.route)
+
+    def _repeats(self, backend: Backend, name: str) -> Repeats:
+        return Repeats(
+            backend,
+            clock=self._clock,
+            chance=self._ids.chance,
+            patience=self._patience,
+            hear=self._hear,
+            name=name,
+        )
+
+    async def sender(self) -> Sender:
         """What sends the jobs of the running loop: to the store, or into the spool.
 
         Raises:
@@ -147,15 +196,49 @@ class Store:
             return await self.direct()
         return self._spooling.get(asyncio.get_running_loop()) or self._line_up(self.spool)
 
-    def _line_up(self, spool: Spool) -> Outbox:
+    def _line_up(self, spool: Spool | Spools) -> Sender:
         from treadle.spool import Spooling
 
         spool.open()
-        box = Outbox(Spooling(spool, self.direct, self._clock))
+        several = self.several
+        box: Sender
+        if several is None:
+            box = Outbox(Spooling(spool.parts[0], self.direct, self._clock))
+        else:
+            named = spool.named
+            boxes = {
+                name: Outbox(
+                    Spooling(named[name], self.direct, self._clock)
+                    if name in named
+                    else _Direct(self.direct)
+                )
+                for name in several.parts
+            }
+            box = Outboxes(boxes, several.route)
         return self._spooling.setdefault(asyncio.get_running_loop(), box)
 
+    def _join(self, spool: Spool | Spools) -> None:
+        """Tell spools where their jobs go."""
+        for name, one in spool.named.items():
+
+            async def ready(name: str = name) -> Backend:
+                backend = await self.ready()
+                several = routed(backend)
+                return backend if several is None else await several.reach(name)
+
+            def known(name: str = name) -> Backend:
+                several = self.several
+                return self.backend() if several is None else several.parts[name]
+
+            one.ready, one.backend = ready, known
+
     @property
-    def outbox(self) -> Outbox | None:
+    def several(self) -> Routed | None:
+        """The stores of which this one is made, where it is made of several."""
+        return routed(self.backend()) if self._of_several else None
+
+    @property
+    def outbox(self) -> Sender | None:
         """What sends the jobs of the running loop; ``None`` when there is none yet."""
         loop = asyncio.get_running_loop()
         latest = self._latest

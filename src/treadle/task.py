@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, Signature, iscoroutinefunction, signature
 from typing import (
     TYPE_CHECKING,
@@ -34,7 +34,7 @@ from treadle.enqueueing import (
 )
 from treadle.errors import InvalidCall, InvalidOption, NotOpen, UsageError
 from treadle.guards import is_mapping, is_tuple
-from treadle.hints import did_you_mean
+from treadle.hints import missing
 from treadle.injected import Injected, injected_of
 from treadle.mould import Mould
 from treadle.naming import task_name
@@ -104,6 +104,8 @@ _SYNONYMS = {
     "delay": "enqueue", "apply_async": "enqueue", "send": "enqueue", "defer": "enqueue",
     "kiq": "aenqueue", "send_async": "aenqueue", "defer_async": "aenqueue", "kicker": "options",
     "send_with_options": "options", "configure": "options", "s": "bind", "si": "bind",
+    "every": "", "periodic": "", "schedule": "enqueue", "queue": "options", "priority": "options",
+    "tags": "options", "meta": "options", "limits": "options", "unique": "options",
 }  # fmt: skip
 """Words for the same in other libraries."""
 
@@ -143,12 +145,8 @@ class Task(Generic[P, R_co]):
     if not TYPE_CHECKING:  # for a type checker every name would exist
 
         def __getattr__(self, name: str) -> Any:
-            # Asked for by what copies and inspects, too, before anything is set.
-            if name.startswith("_"):
-                raise AttributeError(f"a task has no attribute {name!r}")
-            known = [one for one in dir(type(self)) if not one.startswith("_")]
-            hint = did_you_mean(name, known, _SYNONYMS)
-            raise AttributeError(f"task {self.__dict__.get('name')!r} has no {name!r}{hint}")
+            # Perhaps before anything is set.
+            raise missing(f"task {self.__dict__.get('name')!r}", self, name, _SYNONYMS)
 
     @property
     def core(self) -> Core | None:
@@ -181,8 +179,9 @@ class Task(Generic[P, R_co]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]:
         """Call it now, in a pool of this process; no job is made. Never blocks in an event loop.
 
-        The call runs in the mode of the task, with its retry, timeout and limits, which count in
-        this process. The pool starts with the first call, and ends with the app or the process.
+        The call runs in the mode of the task, with its retry, timeout and limits. Those count in
+        this process, and share keys with other tasks of the app, or are the set that the task was
+        given. The pool starts with the first call, and ends with the app or the process.
 
         Raises:
             InvalidCall: the arguments do not fit, or the task needs what only a job has.
@@ -255,9 +254,15 @@ class Task(Generic[P, R_co]):
         """Jobs of many calls, pushed together. See :meth:`enqueue_many`."""
         return await send_many(self._home(), self._calls(calls))
 
-    def follow_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Job[R_co], NewJob]:
+    def follow_up(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parent: NewJob,
+        others: Sequence[NewJob],
+    ) -> tuple[Job[R_co], NewJob]:
         """A job that the end of the present attempt will push; see ``Context.enqueue``."""
-        return follow_up(self._home(), BoundTask(self, args, kwargs))
+        return follow_up(self._home(), BoundTask(self, args, kwargs), parent, others)
 
     def _calls(self, items: Iterable[Any]) -> Iterator[BoundTask[Any]]:
         for index, item in enumerate(items):

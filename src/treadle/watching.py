@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.context import CURRENT
 from treadle.durations import Duration, seconds
 from treadle.errors import JobNotFound, WaitTimeout
 from treadle.logs import get_logger
 from treadle.ports import Page, Query
-from treadle.records import FINAL
+from treadle.records import FINAL, JobRecord, JobState
 
 if TYPE_CHECKING:
     from treadle.core import Core
-    from treadle.spool import Spool
+    from treadle.spool import Spool, Spools
 
 __all__ = ["find_one", "not_found", "until_final"]
 
 _log = get_logger("treadle.spool")
+_of_tasks = get_logger("treadle.task")
 _AT_ONCE = 30.0  # seconds that one question to the store may wait
+_LONG = 10.0  # seconds after which a job that waits for a job in line is told what may be wrong
 _LOOK_EVERY = 0.25  # seconds after which a spool is asked again; another process may forward
 
 
@@ -39,14 +42,19 @@ async def until_final(core: Core, job_id: str, timeout: Duration | None) -> Page
     if core.store.spool is not None:
         await _forwarded(core, core.store.spool, job_id, until)
     left = _AT_ONCE
+    # Who waits inside of a job holds the place that the other one may need.
+    at_once = _AT_ONCE if CURRENT.get() is None else _LONG
     while True:
         if until is not None:
             left = max(0.0, until - core.clock.monotonic())
         backend = await core.ready()
-        query = Query(ids=(job_id,), wait=min(_AT_ONCE, left), ended=True)
+        query = Query(ids=(job_id,), wait=min(at_once, left), ended=True)
         page = await backend.find(query)
         if not page.records or page.records[0].state in FINAL:
             return page
+        if at_once == _LONG and left >= _LONG:
+            at_once = _AT_ONCE
+            _warn_of_line(page.records[0])
         if left <= 0:
             raise WaitTimeout(
                 f"job {job_id} is {page.records[0].state.value} after {limit:g} s; it goes "
@@ -55,7 +63,23 @@ async def until_final(core: Core, job_id: str, timeout: Duration | None) -> Page
             )
 
 
-async def _forwarded(core: Core, spool: Spool, job_id: str, until: float | None) -> None:
+def _warn_of_line(awaited: JobRecord) -> None:
+    """Say what a job that waits for another one may have to wait for, for ever."""
+    attempting = CURRENT.get()
+    if attempting is None or awaited.state is not JobState.QUEUED:
+        return
+    _of_tasks.warning(
+        "job.awaits_queued",
+        **attempting.fields,
+        awaits=awaited.id,
+        queue=awaited.spec.queue,
+        hint="it keeps its place while it waits for a job that has none. If all places are taken "
+        "so, none goes on: let the end of one start the other (ctx.enqueue, after=), or serve "
+        "that queue by foremen of its own",
+    )
+
+
+async def _forwarded(core: Core, spool: Spool | Spools, job_id: str, until: float | None) -> None:
     """Return when a job does not wait in the spool any more.
 
     Raises:

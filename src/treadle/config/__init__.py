@@ -18,7 +18,7 @@ from treadle.config.settings import (
     WorkerSettings,
 )
 from treadle.config.sources import Given, find_file, from_arguments, from_environment, from_file
-from treadle.config.values import FIELDS, read
+from treadle.config.values import FIELDS, OPEN, Field, field_of, read
 from treadle.guards import refuse_unknown
 
 __all__ = [
@@ -69,9 +69,15 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str], start: Pat
     given: dict[str, Given] = {one.name: one for one in from_file(file)} if file else {}
     given |= {one.name: one for one in from_environment(environ)}
     given |= {one.name: one for one in from_arguments(arguments)}
-    values = {name: read(FIELDS[name], one.value, one.where) for name, one in given.items()}
+    values = {name: read(_field(name), one.value, one.where) for name, one in given.items()}
     sources = {name: one.origin for name, one in given.items()}
     return msgspec.structs.replace(_built(Settings(), values), sources=sources)
+
+
+def _field(name: str) -> Field:
+    field = field_of(name)
+    assert field is not None, "the sources give settings that exist"
+    return field
 
 
 def _built(base: S, values: Mapping[str, Any], prefix: str = "") -> S:
@@ -79,7 +85,11 @@ def _built(base: S, values: Mapping[str, Any], prefix: str = "") -> S:
     changed: dict[str, Any] = {}
     for name in base.__struct_fields__:
         group, dotted = getattr(base, name), prefix + name
-        if dotted in values:
+        if dotted in OPEN:
+            start = f"{dotted}."
+            own = {key: value for key, value in values.items() if key.startswith(start)}
+            changed[name] = {key.removeprefix(start): value for key, value in own.items()}
+        elif dotted in values:
             changed[name] = values[dotted]
         elif isinstance(group, msgspec.Struct):
             changed[name] = _built(group, values, f"{dotted}.")
@@ -99,11 +109,20 @@ def foreman_settings(base: ForemanSettings, **options: Any) -> ForemanSettings:
     """
     known = ForemanSettings.__struct_fields__
     given: dict[str, Any] = {}
-    refuse_unknown("a foreman", options, known)
+    refuse_unknown("a foreman", options, known, _SYNONYMS)
     for name, value in options.items():
         if value is not None:
             given[name] = read(FIELDS[f"foreman.{name}"], value, "foreman option")
     return msgspec.structs.replace(base, **given) if given else base
+
+
+_SYNONYMS = {
+    "max_workers": "concurrency", "workers": "concurrency", "threads": "concurrency",
+    "prefetch": "concurrency", "max_tasks": "max_jobs", "max_tasks_per_child": "max_jobs",
+    "visibility_timeout": "lease", "shutdown_timeout": "grace", "graceful_timeout": "grace",
+    "max_memory": "max_rss",
+}  # fmt: skip
+"""Words for the same in other libraries."""
 
 
 def origins(settings: Settings) -> list[Origin]:
@@ -114,11 +133,19 @@ def origins(settings: Settings) -> list[Origin]:
             value=_shown(_value(settings, name)),
             origin=settings.sources.get(name, "default"),
         )
-        for name in FIELDS
+        for name in (*FIELDS, *_chosen(settings))
     ]
 
 
+def _chosen(settings: Settings) -> list[str]:
+    """The settings of tables whose names the user has chosen."""
+    return [f"{table}.{name}" for table in OPEN for name in getattr(settings, table)]
+
+
 def _value(settings: Settings, name: str) -> Any:
+    table, _, rest = name.partition(".")
+    if table in OPEN:
+        return getattr(settings, table)[rest]
     value: Any = settings
     for part in name.split("."):
         value = getattr(value, part)

@@ -51,8 +51,18 @@ Namespace = Annotated[
 Path = Annotated[
     str, Meta(min_length=1, extra={"kind": "", "says": "the path of a file, like 'spool.db'"})
 ]
+Queues = Annotated[
+    tuple[str, ...],
+    Meta(
+        min_length=1,
+        extra={"kind": "queues", "says": "a list of queues, or 'a,b', with weights 'a:5,b'"},
+    ),
+]
+Name = Annotated[
+    str, Meta(extra={"kind": "", "says": "the name of a backend, one of [backends] or 'default'"})
+]
 Names = Annotated[
-    tuple[str, ...], Meta(extra={"kind": "names", "says": "a list of names, or 'a,b'"})
+    tuple[str, ...], Meta(extra={"kind": "names", "says": "a list of queues, or 'a,b'"})
 ]
 
 
@@ -62,7 +72,7 @@ class ForemanSettings(msgspec.Struct, frozen=True, kw_only=True):
     # Jobs that run at a time in one process.
     concurrency: Count = 100
     # Queues to serve, in order of preference; "mail" covers "mail.*", "mail:5" has weight 5.
-    queues: Names = ("*",)
+    queues: Queues = ("*",)
     # Queues not to serve; of these and ``queues`` the longest name wins.
     exclude: Names = ()
     # How long a job stays with a foreman that says nothing.
@@ -140,6 +150,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool: Path | None = None
     # Jobs that the file may hold.
     spool_max: Count = 100_000
+    # Where the jobs of some queues live instead, by a name for each: "fast" to its URL.
+    backends: Mapping[str, Url] = {}
+    # Queue, with its subqueues, to the name of its backend; all others live at ``url``.
+    routes: Mapping[str, Name] = {}
     # Prefix of every key, table and channel.
     namespace: Namespace = "treadle"
     # Largest sealed payload, for arguments and for results.
@@ -148,6 +162,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_ttl: Seconds = 600.0
     # Failed jobs kept per namespace; the oldest go first.
     max_failed: Count = 10_000
+    # Jobs each of which was enqueued by the one before, without a delay, up to the last one.
+    max_depth: Count = 1_000
     foreman: ForemanSettings = ForemanSettings()
     workers: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
@@ -158,5 +174,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         # Reports of errors show local variables, and the URL may hold a password.
         shown = {name: getattr(self, name) for name in self.__struct_fields__}
         shown["url"] = mask(self.url)
+        shown["backends"] = {name: mask(url) for name, url in self.backends.items()}
         shown["companion"] = None if self.companion is None else mask(self.companion)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from treadle import failpoints
-from treadle.config.values import FIELDS
+from treadle.config.values import FIELDS, OPEN, field_of
 from treadle.errors import InvalidOption, UnknownOption
 from treadle.hints import nearest
 
@@ -52,10 +52,25 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
             continue
         where = f"environment variable {variable}"
         name = variable.removeprefix(PREFIX).lower().replace("__", ".")
-        if name not in FIELDS:
-            known = {spell(known): known for known in FIELDS}
+        if name not in OPEN and field_of(name) is None:
+            known = {spell(known): known for known in (*FIELDS, *OPEN)}
             raise _unknown(where, variable, known)
-        yield Given(name=name, value=value, where=where, origin=f"environment {variable}")
+        for one, said in _pairs(name, value, where) if name in OPEN else ((name, value),):
+            yield Given(name=one, value=said, where=where, origin=f"environment {variable}")
+
+
+def _pairs(table: str, text: str, where: str) -> Iterator[tuple[str, str]]:
+    """The settings of ``mail=fast,images.thumbs=bulk``."""
+    for pair in text.split(","):
+        name, sign, value = pair.partition("=")
+        if table != "routes" or not sign:
+            way = "'mail=fast,images.thumbs=bulk'" if table == "routes" else f"{where}__NAME=URL"
+            raise InvalidOption(
+                f"{where}: {table} is not to be read from {pair.partition(':')[0]!r}; write {way}",
+                option=table,
+                value=table,
+            )
+        yield f"{table}.{name.strip()}", value.strip()
 
 
 def spell(name: str) -> str:
@@ -90,7 +105,8 @@ def from_file(path: Path) -> Iterator[Given]:
             raise InvalidOption(f"{place} must be a table", option="tool.treadle", value=own)
         table = cast("dict[str, Any]", own)
     for name, value in _leaves(table, where=place):
-        resolved = _beside(value, path.parent) if name in ("url", "companion") else value
+        named = name in ("url", "companion") or name.startswith("backends.")
+        resolved = _beside(value, path.parent) if named else value
         if name == "spool" and isinstance(value, str) and value.strip().lower() != "none":
             resolved = str(path.parent / value)
         yield Given(name=name, value=resolved, where=place, origin=place)
@@ -120,21 +136,38 @@ def _leaves(table: Mapping[str, Any], *, where: str, prefix: str = "") -> Iterat
     groups = {name[:at] for name in FIELDS for at, sign in enumerate(name) if sign == "."}
     for key, value in table.items():
         name = prefix + key
-        if name in FIELDS:
+        if name in OPEN and isinstance(value, Mapping):
+            yield from _chosen(name, cast("Mapping[str, Any]", value), where)
+        elif name in OPEN and value is None:
+            continue
+        elif name in FIELDS:
             yield name, value
         elif name in groups and isinstance(value, Mapping):
             inner = cast("Mapping[str, Any]", value)
             yield from _leaves(inner, where=where, prefix=f"{name}.")
         elif name in groups and value is None:
             continue
-        elif name in groups:
+        elif name in groups or name in OPEN:
             raise InvalidOption(
                 f"{where}: {name} is {value!r}, but must be a table of settings",
                 option=name,
                 value=value,
             )
         else:
-            raise _unknown(where, name, {known: known for known in (*FIELDS, *groups)})
+            raise _unknown(where, name, {known: known for known in (*FIELDS, *groups, *OPEN)})
+
+
+def _chosen(prefix: str, table: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    """The settings of a table whose names a user chooses; ``a.b = …`` is a name with a dot."""
+    for key, value in table.items():
+        if not key:
+            raise InvalidOption(
+                f"{where}: {prefix} has a name that is none: {key!r}", option=prefix, value=key
+            )
+        if isinstance(value, Mapping):
+            yield from _chosen(f"{prefix}.{key}", cast("Mapping[str, Any]", value), where)
+        else:
+            yield f"{prefix}.{key}", value
 
 
 def _unknown(where: str, name: str, known: Mapping[str, str]) -> UnknownOption:

@@ -11,8 +11,10 @@ from treadle.config.secrets import mask
 from treadle.config.settings import Settings
 from treadle.durations import seconds
 from treadle.errors import InvalidOption
+from treadle.guards import is_iterable
+from treadle.queuenames import ALL, check_queue, weighted
 
-__all__ = ["FIELDS", "Field", "read"]
+__all__ = ["FIELDS", "OPEN", "Field", "field_of", "read"]
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,13 +31,16 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool
 
 
+_OPEN = ("backends", "routes")
+
+
 def _fields(struct: type[msgspec.Struct], prefix: str = "") -> dict[str, Field]:
     found: dict[str, Field] = {}
     for one in msgspec.structs.fields(struct):
         name = prefix + one.name
         if isinstance(one.default, msgspec.Struct):
             found |= _fields(type(one.default), f"{name}.")
-        elif one.name != "sources":
+        elif one.name not in ("sources", *_OPEN):
             found[name] = _field(name, one.type, one.default)
     return found
 
@@ -60,6 +65,21 @@ def _field(name: str, annotation: Any, default: Any) -> Field:
 FIELDS = _fields(Settings)
 """Every setting by its dotted name."""
 
+OPEN = {
+    one.name: _field(one.name, get_args(one.type)[1], "")
+    for one in msgspec.structs.fields(Settings)
+    if one.name in _OPEN
+}
+"""Tables whose names a user chooses: what each of their settings is."""
+
+
+def field_of(name: str) -> Field | None:
+    """The setting of a dotted name; ``None`` when there is none."""
+    table, _, rest = name.partition(".")
+    if table in OPEN and rest:
+        return msgspec.structs.replace(OPEN[table], name=name)
+    return FIELDS.get(name)
+
 
 def read(field: Field, value: Any, where: str) -> Any:
     """The value of a setting, checked.
@@ -74,6 +94,11 @@ def read(field: Field, value: Any, where: str) -> Any:
     """
     if field.optional and isinstance(value, str) and value.strip().lower() == "none":
         return None
+    if field.kind in {"names", "queues"}:
+        try:
+            value = _names(value, weights=field.kind == "queues")
+        except InvalidOption as error:
+            raise InvalidOption(f"{where}: {error}", option=field.name, value=value) from None
     try:
         return msgspec.convert(_plain(field, value), field.type, strict=not isinstance(value, str))
     except (msgspec.ValidationError, InvalidOption, ValueError):
@@ -91,14 +116,28 @@ def _plain(field: Field, value: Any) -> Any:
             return seconds(value, field.name)
         case "size" if isinstance(value, str):
             return _size(value)
-        case "names" if isinstance(value, str):
-            return [name.strip() for name in value.split(",") if name.strip()]
         case "count" if isinstance(value, str):
             return value.strip().replace("_", "")
         case "choice" if isinstance(value, str):
             return value.strip().lower()
         case _:
             return value
+
+
+def _names(value: Any, *, weights: bool) -> Any:
+    """Names of queues, as a list; what is none is left for the type to refuse."""
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",") if name.strip()]
+    if is_iterable(value):
+        value = list(value)
+        for name in value:
+            if not isinstance(name, str):
+                continue
+            if weights:
+                weighted(name)
+            elif name != ALL:
+                check_queue(name, "exclude")
+    return value
 
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}

@@ -241,6 +241,9 @@ def decorrelated(
     return Decorrelated(start, max=max, factor=factor)
 
 
+_CURVES = frozenset({"fixed", "linear", "exponential", "fibonacci", "decorrelated"})
+
+
 def backoff(value: BackoffLike) -> Backoff:
     """A backoff from what an option holds."""
     if isinstance(value, type):
@@ -249,6 +252,8 @@ def backoff(value: BackoffLike) -> Backoff:
         return value
     if callable(value):
         return Function(value)
+    if isinstance(value, str) and value in _CURVES:
+        refuse("backoff", value, f"a duration; the curve is made by backoff.{value}('1s')")
     return Fixed(seconds(value, "backoff"))
 
 

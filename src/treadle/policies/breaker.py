@@ -19,7 +19,9 @@ it again nor closes it: one trip per open period.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
@@ -101,6 +103,12 @@ class Breaker(Definition):
     """
 
     __slots__ = ("factor", "max_pause", "pause", "threshold", "trips")
+
+    synonyms: ClassVar[Mapping[str, str]] = {
+        "timeout": "pause", "reset_timeout": "pause", "recovery_timeout": "pause",
+        "failures": "threshold", "max_failures": "threshold", "fail_max": "threshold",
+        "failure_threshold": "threshold",
+    }  # fmt: skip
 
     threshold: int
     pause: float

@@ -96,10 +96,13 @@ def whole(value: Any, option: str, *, least: int = 0) -> int:
     return value
 
 
-def one_of(value: Any, option: str, known: Collection[str]) -> str:
-    """One of the known words."""
+def one_of(
+    value: Any, option: str, known: Collection[str], synonyms: Mapping[str, str] | None = None
+) -> str:
+    """One of the known words; ``synonyms`` are those of other libraries for them."""
     if value not in known:
-        refuse(option, value, f"one of {', '.join(known)}{did_you_mean(value, known)}")
+        meant = did_you_mean(value, known, synonyms)
+        refuse(option, value, f"one of {', '.join(known)}{meant}")
     return str(value)
 
 

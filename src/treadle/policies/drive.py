@@ -8,6 +8,7 @@ verdict ``Again`` instead of a wait: :func:`verdict`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from treadle.policies.breaker import Outcome
 from treadle.policies.decision import Decision, End, Failure, decide
 from treadle.policies.effects import Effect, Host, Invoke, Look, Moment, Raised
 from treadle.policies.guard import Steps
-from treadle.policies.match import AttemptInfo, leaf
+from treadle.policies.match import AttemptInfo, Given, leaf, no_arguments
 from treadle.policies.retry import Retry, RetryState
 from treadle.policies.stored import restored
 from treadle.records import Cause, Lease
@@ -98,6 +99,8 @@ class AttemptEnd(msgspec.Struct, frozen=True, kw_only=True):
     lease: Lease
     # Seconds since the Unix epoch.
     now: float
+    # Reads the arguments of the job.
+    given: Callable[[], Given] = no_arguments
     # What the task raised.
     error: BaseException | None = None
     # What it returned, for ``until``.
@@ -173,6 +176,7 @@ def _info(ended: AttemptEnd) -> AttemptInfo:
         attempt=lease.attempt,
         elapsed=max(0.0, ended.now - lease.created),
         task=lease.spec.task,
+        given=ended.given,
     )
 
 

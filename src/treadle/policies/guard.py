@@ -8,7 +8,7 @@ of :mod:`treadle.policies.drive` run it.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -31,7 +31,7 @@ from treadle.policies.effects import (
     Restart,
     Stop,
 )
-from treadle.policies.match import AttemptInfo
+from treadle.policies.match import AttemptInfo, Given
 from treadle.policies.retry import Retry, RetryState
 from treadle.policies.taking import taking
 from treadle.policies.timeout import Timeout
@@ -49,6 +49,8 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
 
     # Name of the task or method, for predicates and messages.
     task: str = ""
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
     retry: Retry = Retry(0)
     timeout: Timeout = Timeout()
     asks: tuple[Ask, ...] = ()
@@ -170,7 +172,12 @@ class _Call:
             self.outcome = Outcome.SUCCESS
             return None
         moment: Moment = yield Look()
-        info = AttemptInfo(attempt=self.attempt, elapsed=moment.elapsed, task=self.policies.task)
+        info = AttemptInfo(
+            attempt=self.attempt,
+            elapsed=moment.elapsed,
+            task=self.policies.task,
+            given=self._given,
+        )
         error = ended.error if isinstance(ended, Raised) else retry.rejects(ended, info)
         if error is None:
             self.outcome = Outcome.SUCCESS
@@ -192,6 +199,9 @@ class _Call:
             decision = msgspec.structs.replace(decision, end=End.FAILED, outcome=outcome)
         self.outcome, self.retry_after = decision.outcome, decision.retry_after
         return decision
+
+    def _given(self) -> Given:
+        return self.policies.args, self.policies.kwargs
 
     def _give_back(self) -> Generator[Effect, Any, None]:
         """Everything that is held, also when giving back one of them fails."""

@@ -13,7 +13,7 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 from uuid import UUID
 
 from treadle.durations import Duration, seconds
@@ -35,6 +35,10 @@ _ALGORITHMS = {
     "fixed": Algorithm.FIXED,
     "sliding": Algorithm.SLIDING,
 }
+_OTHER_WORDS = {
+    "fixed_window": "fixed", "window": "fixed", "sliding_window": "sliding",
+    "moving_window": "sliding", "bucket": "token_bucket",
+}  # fmt: skip
 _TEXTS = (str, int, float, Decimal, UUID, Enum, date, PurePath, type(None))
 _LONGEST = 200  # characters of a value in a key; longer ones are hashed
 
@@ -76,6 +80,11 @@ class Rate(Definition):
     _by: Reader | None
     _cost: Reader | None
 
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        if args and isinstance(args[0], str):
+            refuse("count", args[0], "a number; a rate of 100 in a minute is Rate(100, per='1m')")
+        return super().__new__(cls, *args, **options)
+
     def __init__(
         self,
         count: float,
@@ -95,7 +104,7 @@ class Rate(Definition):
             cost=cost if callable(cost) else number(cost, "cost"),
             key=_checked_key(key),
             by=by,
-            algorithm=one_of(algorithm, "algorithm", _ALGORITHMS),
+            algorithm=one_of(algorithm, "algorithm", _ALGORITHMS, _OTHER_WORDS),
             scope=None if scope is None else one_of(scope, "scope", _SCOPES),
             _by=_by(by),
             _cost=Reader(cost, "cost") if callable(cost) else None,
@@ -152,7 +161,10 @@ class Rate(Definition):
 
     def _fitting(self, cost: Any) -> float:
         if cost > self.capacity:
-            refuse("cost", cost, f"within the {self.capacity:g} units that {self!r} can ever hold")
+            wanted = f"within the {self.capacity:g} units that {self!r} can ever hold"
+            if self.count < 1 and self.burst is None:
+                wanted += f"; one unit in a longer time is Rate(1, per={self.per / self.count:g})"
+            refuse("cost", cost, wanted)
         return float(cost)
 
 

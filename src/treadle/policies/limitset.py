@@ -40,8 +40,11 @@ class Limits(tuple[Limit, ...]):
 
     def __new__(cls, *limits: Limit) -> Self:
         for limit in limits:
-            if not isinstance(limit, Rate | Slots):
-                refuse("limits", limit, "a Rate or Slots")
+            given: object = limit
+            if not isinstance(given, Rate | Slots):
+                several = isinstance(given, list | tuple)
+                way_out = f"; give each by itself: {cls.__name__}(Slots(4), …)" if several else ""
+                refuse("limits", limit, f"a Rate or Slots{way_out}")
         _distinct([limit.named("") for limit in limits])
         return super().__new__(cls, limits)
 
@@ -92,6 +95,16 @@ class Limits(tuple[Limit, ...]):
         return tuple(asks)
 
     @property
+    def owner(self) -> str:
+        """Whose the limits are that have no key of their own."""
+        return ""
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that were given to limits, by which others can share them."""
+        return frozenset(limit.key for limit in self if limit.key is not None)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What each limit is asked for by: its key, or ``slots`` and ``rate/60``."""
         return tuple(limit.named("").removeprefix(":") for limit in self)
@@ -117,7 +130,7 @@ class Limits(tuple[Limit, ...]):
             amount = wanted.amounts.get(name)
             if amount is None and wanted.named_only:
                 continue
-            ask = limit.ask("", wanted.arguments, amount)
+            ask = limit.ask(self.owner, wanted.arguments, amount)
             if ask is not None and limit.scope is not None and wanted.worker is not None:
                 ask = msgspec.structs.replace(ask, key=f"{ask.key}@worker/{wanted.worker}")
             if ask is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -14,11 +14,13 @@ __all__ = [
     "AttemptInfo",
     "Condition",
     "Conditions",
+    "Given",
     "Matcher",
     "Validator",
     "Validators",
     "conditions",
     "leaf",
+    "no_arguments",
     "validators",
 ]
 
@@ -26,7 +28,16 @@ __all__ = [
 _ANY = 1000  # positional arguments that a function with *args takes
 
 
-class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+Given: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""The arguments of a call: by position and by name."""
+
+
+def no_arguments() -> Given:
+    """Those of a call that is not known."""
+    return (), {}
+
+
+class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a predicate or a validator may want to know of the attempt that ended."""
 
     # From 1.
@@ -35,6 +46,21 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     elapsed: float = 0.0
     # Name of the task or of the worker's method.
     task: str = ""
+    # Reads the arguments of the call, which most do not ask for.
+    given: Callable[[], Given] = no_arguments
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments of the call that it has by position.
+
+        Those of a job are stored by name, but for parameters that have none.
+        """
+        return self.given()[0]
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The arguments of the call that it has by name."""
+        return self.given()[1]
 
 
 Condition: TypeAlias = (

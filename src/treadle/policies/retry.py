@@ -11,6 +11,7 @@ import msgspec
 
 from treadle.durations import Duration, seconds
 from treadle.errors import Quit, ResultRejected, RetryLater
+from treadle.hints import shown
 from treadle.ids import Chance
 from treadle.policies.backoff import DEFAULT_BACKOFF, Backoff, BackoffLike
 from treadle.policies.backoff import backoff as make_backoff
@@ -138,6 +139,8 @@ class Retry(Definition):
             rejected = ResultRejected(
                 f"the result of attempt {info.attempt} was not accepted by {name}{told}",
                 attempts=info.attempt,
+                result=shown(result),
+                validator=name,
             )
             rejected.__cause__ = reason
             return rejected

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
+from msgspec.structs import replace
+
 from treadle import foreman as base
 from treadle.config import Settings
+from treadle.context import CURRENT
 from treadle.core import Core
 from treadle.durations import Duration, seconds
 from treadle.enqueueing import BoundTask, send
 from treadle.errors import InvalidOption, NotOpen, QueueFull, WaitTimeout
-from treadle.foreman.waits import either
+from treadle.foreman.waits import either, within
 from treadle.job import Job
+from treadle.pools.crewstats import PlaceStats
+from treadle.pools.options import WorkerOptions, read_pool_options
 from treadle.pools.staff import Staff
 from treadle.pools.worker import WorkerBuilder
 from treadle.ports import Page, Query
 from treadle.querying import Conditions, query_of
 from treadle.queues import Queue
-from treadle.records import FINAL
+from treadle.records import FINAL, JobState
 from treadle.stateful.functions import Functions
 from treadle.stateful.options import ForemanOptions, read_given
 
@@ -68,7 +73,7 @@ class Foreman(base.Foreman, Generic[W]):
     ) -> None:
         builder = WorkerBuilder[W].of(worker)
         workers = builder.workers if isinstance(builder, _ReadyMade) else ()
-        given = read_given(options)
+        given = read_given(options, builder.cls.__name__)
         chosen: dict[str, Any] = dict(given.worker)
         if workers:
             chosen["max_workers"] = len(workers)
@@ -78,6 +83,10 @@ class Foreman(base.Foreman, Generic[W]):
         self._workers = workers
         self._own_limits = given.own_limits
         self._backlog = given.backlog
+        self._staff: Staff | None = None
+        # Takes no more jobs, and carries out those that it has.
+        self._draining = False
+        self._stops: set[asyncio.Task[None]] = set()
         settings = Settings(url="memory://")
         core = Core(settings, clock=given.clock, ids=given.ids)
         place = {"queue": _QUEUE, "bound": given.backlog}
@@ -98,6 +107,13 @@ class Foreman(base.Foreman, Generic[W]):
 
         They are started by the foreman, and get their place in the list as ``index``.
         """
+        if isinstance(workers, type):
+            raise InvalidOption(
+                f"workers={workers.__name__} is a class; give a list of its objects, or let "
+                f"Foreman({workers.__name__}) make them",
+                option="workers",
+                value=workers,
+            )
         if not workers or len({id(one) for one in workers}) < len(workers):
             raise InvalidOption(
                 f"workers={workers!r} has to be a list of at least one worker, each only once",
@@ -117,7 +133,7 @@ class Foreman(base.Foreman, Generic[W]):
     async def _open(self, stack: AsyncExitStack) -> None:
         await super()._open(stack)
         builder = self._builder
-        staff = Staff(
+        self._staff = staff = Staff(
             builder.plan,
             builder.moded(builder.natural_mode),
             ready_made=self._workers,
@@ -159,7 +175,7 @@ class Foreman(base.Foreman, Generic[W]):
         """
         call = self._call(fn, args, kwargs)
         while True:
-            if self._life is None or self._status.stopping:
+            if self._life is None or self._draining or self._status.stopping:
                 await self._check_at_work()
             try:
                 return await send(self._core, call)
@@ -192,10 +208,81 @@ class Foreman(base.Foreman, Generic[W]):
 
     async def jobs(self, query: Query | None = None, **conditions: Unpack[Conditions]) -> Page:
         """A page of its jobs for which all conditions hold, newest first; also after its end."""
-        backend = await self._core.ready()
-        return await backend.find(query_of(conditions, query))
+        core = self._core
+        found = query_of(conditions, query, task_of=self._functions.task_of, now=core.clock.now())
+        return await (await core.ready()).find(found)
+
+    async def counts(self) -> Mapping[JobState, int]:
+        """How many of its jobs are in each state."""
+        return await Queue(self._core, _QUEUE).acounts()
+
+    # ------------------------------------------------------------- workers
+
+    @property
+    def workers(self) -> tuple[PlaceStats, ...]:
+        """Each worker in numbers, as in the ``stats`` of a pool; those that leave are the last."""
+        return () if self._staff is None else self._staff.numbers
+
+    async def resize(self, workers: int) -> None:
+        """Have so many workers from now on.
+
+        Those too many end the jobs that they have; no job is lost. Returns once new ones are
+        started.
+
+        Raises:
+            InvalidOption: it is no number of workers, or there are not so many that exist already.
+            WorkerNotStarted: a new one could not be; there are as many as before.
+            NotOpen: the foreman is not open, or has stopped.
+        """
+        options = read_pool_options({"max_workers": workers}, self._builder.pool_options)
+        await self._check_at_work()
+        assert self._staff is not None, "it is at work"
+        await self._staff.resize(workers)
+        concurrency = workers * options.slots
+        self.options = replace(self.options, concurrency=concurrency)
+        self._loop.concurrency = concurrency
+        self._status.changed.set()
 
     # ------------------------------------------------------------- life
+
+    async def stop(self, drain: bool = True, timeout: Duration | None = None) -> None:
+        """Stop it, and return when it has. Harmless when it has.
+
+        Jobs are refused from now on. In a job of its own it returns at once, and it stops
+        meanwhile.
+
+        Args:
+            drain: carry out the jobs that it was given before, further attempts included. Else
+                those that run are told, and the others stay as they are; :meth:`jobs` shows them.
+            timeout: seconds, after which what still runs is ended, and stays as well. Without it,
+                what runs has the ``grace`` of the foreman when there is no draining.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        if self._life is None:
+            self.ask_to_stop()
+            return
+        self._draining = True
+        stopping = asyncio.ensure_future(self._stop(drain, limit))
+        self._stops.add(stopping)
+        stopping.add_done_callback(self._stops.discard)
+        attempt = CURRENT.get()
+        if attempt is None or not attempt.is_of(self._core):
+            await asyncio.shield(stopping)
+
+    async def _stop(self, drain: bool, limit: float | None) -> None:
+        clock = self._core.clock
+        if drain and not self.stopping:
+            idle = self._until_idle()
+            await (idle if limit is None else within(clock, limit, idle))
+            limit = 0.0
+        if not self.stopping:
+            if limit is not None:
+                self.options = replace(self.options, grace=limit)
+            self.ask_to_stop()
+        elif limit is not None:
+            await within(clock, limit, super().join())
+            self._attempts.end_all()
+        await super().join()
 
     async def join(self, timeout: Duration | None = None) -> None:
         """Return when all jobs have ended, or the foreman was stopped.
@@ -216,12 +303,15 @@ class Foreman(base.Foreman, Generic[W]):
             raise WaitTimeout(f"the jobs have not ended after {timeout} s; they go on") from None
 
     async def _until_done(self) -> None:
+        await self._until_idle()
+        await self._raise_reason()
+
+    async def _until_idle(self) -> None:
         while not self.stopping:
-            counts = await Queue(self._core, _QUEUE).acounts()
+            counts = await self.counts()
             if not any(count for state, count in counts.items() if state not in FINAL):
                 break
             await self._room(1)
-        await self._raise_reason()
 
     async def _room(self, bound: int | None) -> None:
         """Return when fewer jobs than that have not ended, or the foreman stops."""
@@ -235,6 +325,8 @@ class Foreman(base.Foreman, Generic[W]):
         if self.stopping:
             await self._raise_reason()
             raise NotOpen("the foreman has stopped and takes no more jobs; make another one")
+        if self._draining:
+            raise NotOpen("the foreman is stopping and takes no more jobs; make another one")
 
     async def _raise_reason(self) -> None:
         """Raise why it stops by itself, once it has stopped in good order."""
@@ -249,7 +341,7 @@ class Foreman(base.Foreman, Generic[W]):
             if not left_by_error:
                 await self.join()
         finally:
-            await self.stop()
+            self.ask_to_stop()
             if left_by_error:
                 self._attempts.end_all()
             await super().join()
@@ -264,3 +356,12 @@ class _ReadyMade(WorkerBuilder[W]):
         common = WorkerBuilder[W].of(type(workers[0]))
         super().__init__(common.cls, common.pool_options)
         self.workers = tuple(workers)
+
+    def options(self, **options: Unpack[WorkerOptions]) -> _ReadyMade[W]:
+        """A copy with other options."""
+        copy = _ReadyMade(self.workers)
+        copy.pool_options = read_pool_options(options, self.pool_options)
+        return copy
+
+    def check_made(self) -> None:
+        """Nothing: they are made."""

@@ -9,13 +9,16 @@ import msgspec
 
 from treadle.clock import Clock
 from treadle.durations import Duration
-from treadle.errors import InvalidOption
+from treadle.errors import InvalidOption, UnknownOption
 from treadle.guards import is_iterable, refuse_unknown
 from treadle.ids import Ids
 from treadle.policies import Breaker, Retry, Timeout
 from treadle.policies.limits import Limit
 from treadle.policies.limitset import Limits
+from treadle.pools.childoptions import CHILD_OPTIONS
+from treadle.pools.limiting.limitset import LimitSet
 from treadle.pools.options import Mode
+from treadle.pools.peerwords import EXPLAINED, SYNONYMS
 
 __all__ = ["ForemanOptions", "Given", "read_given"]
 
@@ -65,6 +68,14 @@ _WORKER = ("max_workers", "mode", "slots", "start_timeout", "start_delay", "rest
 _TASK = ("retry", "timeout", "result_ttl")
 _KNOWN = tuple(ForemanOptions.__annotations__)
 _BACKLOG = 100
+_SYNONYMS = {
+    "max_queued_tasks": "backlog", "max_queue_size": "backlog", "maxsize": "backlog",
+    "queue_size": "backlog", "max_pending": "backlog", "max_tasks_per_child": "restart_every",
+    "maxtasksperchild": "restart_every", "max_jobs": "restart_every", "delay": "start_delay",
+    "shutdown_timeout": "grace", "stop_timeout": "grace", "circuit_breaker": "breaker",
+    "max_failures": "breaker", "ttl": "result_ttl",
+}  # fmt: skip
+"""Words for what a foreman has besides its workers."""
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,14 +93,27 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     ids: Ids | None = None
 
 
-def read_given(options: Mapping[str, Any]) -> Given:
+def read_given(options: Mapping[str, Any], worker: str) -> Given:
     """Options from what a caller gave.
+
+    Args:
+        options: as given.
+        worker: the name of the class of workers, for messages.
 
     Raises:
         UnknownOption: an option that does not exist.
         InvalidOption: a value that cannot work.
     """
-    refuse_unknown("a Foreman", options, _KNOWN)
+    for option in CHILD_OPTIONS:
+        if option in options:
+            raise UnknownOption(
+                f"{option}= is of the workers of a Foreman: give it with the class, "
+                f"Foreman({worker}.options({option}=…), …)",
+                option=option,
+                known=_KNOWN,
+            )
+    words = {word: ours for word, ours in (SYNONYMS | _SYNONYMS).items() if ours in _KNOWN}
+    refuse_unknown("a Foreman", options, _KNOWN, words, EXPLAINED)
     backlog = options.get("backlog", _BACKLOG)
     if backlog is not None and (not isinstance(backlog, int) or backlog < 1):
         raise InvalidOption(
@@ -115,6 +139,14 @@ def read_given(options: Mapping[str, Any]) -> Given:
 
 def _listed(value: Any) -> list[Any]:
     """Limits, not yet checked: those of all and of each worker are not in each other's way."""
+    if isinstance(value, LimitSet):
+        raise InvalidOption(
+            f"limits={value!r}: a foreman counts for its own jobs alone, so what others hold of "
+            "this set would not count. Give it the list, limits=[*limits], or have the jobs take "
+            "from the set: 'async with limits.aacquire():' in the function",
+            option="limits",
+            value=value,
+        )
     return list(value) if is_iterable(value) else list(Limits.of(value))
 
 
