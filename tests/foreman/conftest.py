@@ -10,7 +10,7 @@ import pytest
 
 from tests.clusters import cluster, skip_without_ray
 from tests.foreman.kit import Manual
-from tests.places import place
+from tests.places import BESIDE_REDIS, place
 from treadle import Treadle, backends
 from treadle.testing import ManualClock
 
@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip_without_ray(items)
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres", BESIDE_REDIS])
 async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Treadle]:
     """A fresh app."""
     with place(request, tmp_path) as url:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.foreman.kit import listen, names
 from treadle import CONTEXT, Context, Depends, JobFailed, Retry, Skip, Treadle, backoff
-from treadle.events import Event
+from treadle.events import NAMES, Event
 from treadle.testing.clock import eventually
 
 AT_ONCE = backoff.fixed(0, jitter=False)
@@ -135,3 +138,44 @@ async def test_a_dependency_of_the_foreman_is_made_once_per_foreman(app: Treadle
             assert len({await job.aresult(timeout=10) for job in jobs}) == 1
             assert log.count("close") == log.count("open") - 1
     assert log == ["open", "close"] * 2
+
+
+def test_every_event_is_documented() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "middleware.md"
+    rows = re.findall(r"^\| `([a-z._]+)` \|", page.read_text("utf-8"), re.MULTILINE)
+    assert tuple(name for name in rows if "." in name) == NAMES
+
+
+async def test_what_follows_an_answer_that_is_late_is_told_after_it(
+    memory_app: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has taken the verdict and grants the job again before it has answered."""
+    heard = listen(memory_app, "job.*")
+    again = asyncio.Event()
+    backend: Any = memory_app.core.backend()
+    settle = backend.settle
+
+    async def late(ends: Any) -> Any:
+        answers = await settle(ends)
+        await again.wait()
+        return answers
+
+    monkeypatch.setattr(backend, "settle", late)
+
+    @memory_app.task(name="flaky", retry=Retry(1, backoff=AT_ONCE))
+    async def flaky(ctx: Context = CONTEXT) -> None:
+        if ctx.attempt == 1:
+            raise OSError("try again")
+        again.set()
+
+    async with memory_app.foreman():
+        await (await flaky.aenqueue()).aresult(timeout=10)
+        await eventually(lambda: names(heard)[-1] == "job.succeeded")
+    assert names(heard) == [
+        "job.enqueued",
+        "job.started",
+        "job.retrying",
+        "job.started",
+        "job.succeeded",
+    ]
+    assert [event.attempt for event in heard[1:]] == [1, 1, 2, 2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.foreman.kit import Manual, listen, names, record_of
+from tests.foreman.kit import Manual, advance_until, listen, names, record_of
 from treadle import CONTEXT, Context, Depends, JobFailed, JobState, Retry, Treadle
 from treadle.errors import NotOpen, RetryLater
 from treadle.foreman import foreman as foreman_module
@@ -320,6 +320,44 @@ async def test_verdicts_that_the_store_does_not_take_are_given_up_aloud(
     assert "settle.given_up" in caplog.text
     assert "session.not_closed" in caplog.text
     assert (await record_of(flaky_app, job.id)).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("how", ["silent", "refused"])
+@pytest.mark.parametrize(
+    ("grace", "runs", "least", "most"),
+    [
+        # The job takes the whole grace: what is left is the time of the store for last words.
+        pytest.param(2.0, 60.0, 4.0, 6.0, id="used up"),
+        # The rest of the grace is for the verdict, too.
+        pytest.param(10.0, 1.0, 12.0, 14.0, id="left over"),
+    ],
+)
+async def test_a_stop_is_bounded_when_the_store_is_away(
+    flaky: Manual,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+    grace: float,
+    runs: float,
+    least: float,
+    most: float,
+) -> None:
+    @flaky.app.task(name="slow")
+    async def slow() -> None:
+        await flaky.clock.sleep(runs)
+
+    async with flaky.app.foreman(grace=grace, lease=60) as foreman:
+        jobs = await slow.aenqueue_many([() for _ in range(3)])
+        await eventually(lambda: foreman.stats["running"] == 3)
+        for verb in ("claim", "wait", "extend", "settle", "close_session"):
+            flaky.backend.fail(verb, how)
+        asked = flaky.clock.monotonic()
+        await foreman.stop()
+        stopped = asyncio.ensure_future(foreman.join())
+        await advance_until(flaky.clock, stopped.done, step=0.25)
+        assert least <= flaky.clock.monotonic() - asked <= most
+    [given_up] = [line for line in caplog.text.splitlines() if "settle.given_up" in line]
+    assert all(job.id in given_up for job in jobs)
+    assert "session.not_closed" in caplog.text
 
 
 async def test_a_job_that_runs_at_most_once_fails_when_it_is_stopped(app: Treadle) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from importlib import import_module
@@ -211,3 +213,68 @@ async def test_plain_code_of_a_job_may_block(foreman: Foreman) -> None:
     """No loop is seen to run there, though the process has one for the coroutines."""
     job = await blocks.aenqueue()
     assert await job.aresult(timeout=20) == "both"
+
+
+SHOP = """
+from treadle import Treadle
+
+app = Treadle("memory://")
+
+
+@app.task(mode="process")
+def double(number: int) -> int:
+    return 2 * number
+"""
+SCRIPT = """
+import asyncio
+from pathlib import Path
+
+{imported}
+
+with Path("runs").open("a") as file:
+    file.write("run\\n")
+
+
+async def main() -> None:
+    async with {app}, {app}.foreman():
+        job = await {double}.aenqueue(21)
+        print(await job.aresult(timeout=20))
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("imported", "app", "double"),
+    [("from shop import app, double", "app", "double"), ("import shop", "shop.app", "shop.double")],
+    ids=["names", "module"],
+)
+def test_a_script_that_imports_its_app_runs_once_and_needs_no_guard(
+    tmp_path: Path, imported: str, app: str, double: str
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    text = SCRIPT.format(imported=imported, app=app, double=double)
+    (tmp_path / "script.py").write_text(text)
+    ended = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path, env=_environ(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (0, "42\n"), ended.stderr
+    assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def _environ() -> dict[str, str]:
+    """Of this process, with this tree's package."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+async def test_a_process_that_is_only_starting_when_the_foreman_stops_is_ended(
+    tmp_path: Path,
+) -> None:
+    with app.override(url=f"sqlite:///{tmp_path}/jobs.db"):
+        async with app:
+            await add.aenqueue(1, 1)
+            async with app.foreman(grace=0) as foreman:
+                # Claimed, and so given to a process that takes its time to be there.
+                await eventually(lambda: foreman.stats["running"] == 1)

@@ -374,7 +374,9 @@ async def test_a_store_without_shared_state_refuses(
     manual: Manual, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = manual.app
-    monkeypatch.setattr(app.core.backend(), "features", frozenset({Feature.RECORDS}))
+    monkeypatch.setattr(
+        app.core.backend(), "features", frozenset({Feature.RECORDS, Feature.BOUNDS})
+    )
     with pytest.raises(Unsupported, match="shared"):
         Service(manual, Breaker())
 

@@ -39,3 +39,17 @@ def enter(group: Path) -> int:
     """Have this process live in a cgroup."""
     (group / "cgroup.procs").write_text(str(os.getpid()))
     return os.getpid()
+
+
+def fill() -> int:
+    """Fork until the system refuses; how many there are, each of which waits for ever."""
+    number = 0
+    while True:
+        try:
+            pid = os.fork()
+        except OSError:
+            return number
+        if pid == 0:
+            while True:
+                signal.pause()
+        number += 1

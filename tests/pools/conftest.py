@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import cast
 
 import pytest
 
 from tests.clusters import RAY, cluster, skip_without_ray
-from treadle.loopthread import background
 from treadle.pools.options import Mode
 
 __all__ = ["cluster"]
@@ -44,7 +42,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_background_loop_left(leaks: None) -> Iterator[None]:
-    """The loop that all workers share ends with the test, so that what it left is seen."""
-    yield
-    background().close()
+def loop_ends_with_the_test(no_background_loop_left: None) -> None:
+    """All tests here have workers."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from treadle import CallCancelled, Future, Pool, PoolFull, Worker
+from treadle import CallCancelled, Future, NotEncodable, Pool, PoolFull, Worker
 from treadle.pools import arguments
 from treadle.pools.options import Mode
 from treadle.testing.clock import eventually
@@ -219,3 +219,12 @@ class TestErrors:
                 pool.submit(same, ended(1))
             go_on.set()
             assert await busy
+
+
+def test_a_handle_or_a_pool_stays_where_it_is() -> None:
+    with (
+        Pool("thread") as other,
+        Pool("process", max_workers=1) as pool,
+        pytest.raises(NotEncodable, match=r"Pool thread .* stays in the process"),
+    ):
+        pool.submit(id, other).result(60)

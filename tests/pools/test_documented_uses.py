@@ -140,6 +140,13 @@ class TestOptions:
     def test_results_and_not_futures(self, mode: Mode, blocking: Any) -> None:
         with DataProcessor.options(mode=mode, blocking=blocking).init(5) as worker:
             assert worker.process(10) == 50
+            assert worker.call(DataProcessor.process, 10).result() == 50
+
+    def test_results_of_calls_of_one_key(self, mode: Mode) -> None:
+        options = DataProcessor.options(mode=mode, blocking=True, balancing="sticky")
+        with options.init(5) as worker:
+            assert worker.keyed("a").process(10) == 50
+            assert worker.keyed("a").call(DataProcessor.process, 10).result() == 50
 
     def test_text_that_is_not_exact_is_refused(self) -> None:
         with pytest.raises(InvalidOption, match="blocking='yes'"):
@@ -265,6 +272,8 @@ class TestFunctions:
         with Pool(mode, max_workers=1) as pool:
             compute = pool.bind(shown.compute)
             assert compute.submit(3, 4).result() == 25
+            assert compute(3, 4).result() == 25
+            assert list(compute.map([1, 3], [2, 4])) == [5, 25]
             assert list(compute.starmap([(1, 2), (3, 4), (5, 6)])) == [5, 25, 61]
 
     def test_a_map_that_takes_too_long(self) -> None:

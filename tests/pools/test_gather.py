@@ -65,6 +65,23 @@ class Bar:
 
 
 class TestGather:
+    def test_collections_in_collections(self, mode: Mode) -> None:
+        with Pool(mode) as pool:
+            one, two, three, four = (pool.submit(double, number) for number in range(1, 5))
+            nested = [one, [two, (three,)], {"a": four, "b": []}]
+            assert gather(nested) == [2, [4, [6]], {"a": 8, "b": []}]
+            assert gather({"x": [one], "y": {"z": two}}) == {"x": [2], "y": {"z": 4}}
+
+    async def test_errors_in_collections(self) -> None:
+        futures = [ended(1), [ended(error=ValueError("two"))], {"a": ended(3)}]
+        got = await agather(futures, return_exceptions=True)
+        assert (got[0], got[2]) == (1, {"a": 3})
+        assert isinstance(got[1][0], ValueError)
+        with pytest.raises(ValueError, match="two"):
+            await agather(futures)
+        with pytest.raises(InvalidCall, match="7 is no future"):
+            gather([ended(1), [7]])
+
     def test_calls_of_a_pool(self, mode: Mode) -> None:
         with Pool(mode) as pool:
             assert gather([pool.submit(double, one) for one in range(50)]) == [

@@ -38,6 +38,12 @@ def add(first: int, second: int) -> int:
     return first + second
 
 
+def third_is_empty(number: int) -> int:
+    if number == 3:
+        next(iter(()))
+    return number
+
+
 def third_fails(number: int) -> int:
     if number == 3:
         raise ValueError("three")
@@ -237,6 +243,14 @@ class TestErrors:
             with pytest.raises(ValueError, match="three"):
                 next(results)
             assert list(results) == []
+
+    def test_one_that_would_end_the_loop_is_none_of_its_end(self, mode: Mode) -> None:
+        with Pool(mode) as pool:
+            with pytest.raises(RuntimeError, match=r"a call of a map raised StopIteration\(\)"):
+                list(pool.map(third_is_empty, range(10)))
+            got = list(pool.map(third_is_empty, range(5), return_exceptions=True))
+        assert isinstance(got.pop(3), StopIteration)
+        assert got == [0, 1, 2, 4]
 
     async def test_the_same_awaited(self, later: Mode) -> None:
         async with Pool(later) as pool:

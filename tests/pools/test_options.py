@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tests.pools.gates import note, notes
-from treadle import InvalidOption, Pool, Retry, Timeout, UnknownOption, Worker
+from treadle import Foreman, InvalidCall, InvalidOption, Pool, Retry, Timeout, UnknownOption, Worker
 from treadle.pools.options import OPTIONS, Mode, PoolOptions, read_pool_options
 
 
@@ -25,6 +26,12 @@ class Plain(Worker):
         ({"num_workers": 2}, "max_workers"),
         ({"load_balancing": "random"}, "balancing"),
         ({"num_retries": 2}, "retry"),
+        ({"processes": 2}, "max_workers"),
+        ({"n_jobs": 2}, "max_workers"),
+        ({"max_tasks_per_child": 9}, "max_calls"),
+        ({"max_queue_size": 9}, "max_queued_tasks"),
+        ({"thread_name_prefix": "x"}, "name"),
+        ({"environment": {}}, "env"),
         ({"on_demnad": True}, "on_demand"),
     ],
 )
@@ -36,6 +43,30 @@ def test_an_option_that_does_not_exist_is_refused_with_the_nearest(
     assert raised.value.known == OPTIONS
     with pytest.raises(UnknownOption, match=hint):
         Pool("thread", **given)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("num_cpus", "ray={'num_cpus': …}"),
+        ("num_gpus", "ray={'num_gpus': …}"),
+        ("initializer", "start() of a Worker"),
+        ("initargs", "init(…)"),
+        ("mp_context", "nothing to choose"),
+        ("max_concurrency", "slots="),
+        ("rpm", "limits=[Rate(60, per='1m')]"),
+        ("chunksize", "pool.map(f, items, chunk=…)"),
+    ],
+)
+def test_what_is_said_otherwise_here_is_explained(word: str, hint: str) -> None:
+    given: dict[str, Any] = {word: 1}
+    with pytest.raises(UnknownOption, match=re.escape(hint)) as raised:
+        Plain.options(**given)
+    assert raised.value.option == word
+    with pytest.raises(UnknownOption, match=re.escape(hint)):
+        Pool("thread", **given)
+    with pytest.raises(UnknownOption, match=re.escape(hint)):
+        Foreman(Plain, **given)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +187,33 @@ def test_other_bases_have_keywords_of_their_own() -> None:
 def test_a_method_that_nobody_could_call_is_refused(name: str) -> None:
     with pytest.raises(InvalidOption, match=f"Wrong.{name} has the name of a method of its handle"):
         type("Wrong", (Worker,), {name: lambda self: None})
+
+
+@pytest.mark.parametrize("name", ["index", "limits"])
+def test_a_method_with_the_name_of_what_a_worker_is_given_is_refused(name: str) -> None:
+    with pytest.raises(InvalidOption, match=f"Wrong.{name} has the name of what each worker is"):
+        type("Wrong", (Worker,), {name: lambda self: None})
+
+
+def test_a_key_says_nothing_to_another_balancing() -> None:
+    with (
+        Plain.options(mode="sync").init() as plain,
+        pytest.raises(InvalidOption, match=r"'round_robin' .* Plain.options\(balancing='sticky'\)"),
+    ):
+        plain.keyed("a")
+    with pytest.raises(InvalidOption, match=r"a pool of functions has no state .* keyed\(key\)"):
+        Pool("thread", balancing="sticky")
+
+
+def test_what_is_to_be_called_is_named_by_its_class() -> None:
+    with Plain.options(mode="sync").init() as plain:
+        method: Any = plain.one
+        with pytest.raises(InvalidCall, match=r"one of the handle .* Plain\.one"):
+            plain.map(method, [1])
+        with pytest.raises(InvalidCall, match=r"'one' cannot be called; .* Plain\.one"):
+            plain.call(cast("Any", "one"))
+        with pytest.raises(InvalidCall, match=r"7 cannot be called"):
+            plain.starmap(cast("Any", 7), [])
 
 
 # --------------------------------------------------------------------- retries by method

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from treadle import Pool, Worker
+from treadle import Pool, Treadle, Worker
 from treadle.errors import InvalidOption, UnknownOption, Unsupported
 from treadle.pools.options import Mode, read_pool_options
 from treadle.pools.rayoptions import RayNeeds
@@ -87,3 +87,22 @@ def test_needs_are_a_mapping_of_any_kind() -> None:
             return 1
 
     assert needs(Settings()).num_cpus == 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.leaves("socket:*")
+def test_calls_of_tasks_have_what_the_task_asks_for() -> None:
+    def amount() -> float:
+        import ray
+
+        context: Any = ray.get_runtime_context()
+        return float(context.get_assigned_resources()["CPU"])
+
+    with Treadle("memory://") as app:
+        half = app.task(name="half", mode="ray", max_workers=1, ray={"num_cpus": 0.5})(amount)
+        quarter = app.task(name="quarter", mode="ray", max_workers=1, ray={"num_cpus": 0.25})(
+            amount
+        )
+        assert half.submit().result(60) == 0.5
+        assert quarter.submit().result(60) == 0.25

@@ -101,11 +101,32 @@ def test_a_worker_that_no_machine_can_hold_is_refused_at_once() -> None:
         Plain.options(mode="ray", ray={"resources": {"unobtainium": 1}}).init(1)
 
 
-@pytest.mark.skipif(" " in sys.executable, reason="Ray starts such workers by a shell, unquoted")
+@pytest.mark.skipif(" " in sys.executable, reason="is refused, see the next test")
 def test_the_environment_of_a_worker() -> None:
     needs = {"num_cpus": 0, "runtime_env": {"env_vars": {"WHERE": "there"}}}
     with Pool("ray", max_workers=1, ray=needs) as pool:
         assert pool.submit(os.getenv, "WHERE").result(100) == "there"
+
+
+ENVIRONMENT = """
+from treadle import Pool
+
+needs = {"num_cpus": 0, "runtime_env": {"env_vars": {"WHERE": "there"}}}
+with Pool("ray", max_workers=1, ray=needs) as pool:
+    pool.submit(len, "word").result(60)
+"""
+
+
+def test_an_environment_that_ray_cannot_start_is_refused(tmp_path: Path) -> None:
+    """It would wait for ever: Ray does not quote the path of Python."""
+    spaced = tmp_path / "a folder"
+    spaced.mkdir()
+    (spaced / "env").symlink_to(sys.prefix)
+    python = spaced / "env" / "bin" / "python"
+    command = [python, "-c", ENVIRONMENT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert "WorkerNotStarted" in done.stderr, done.stderr
+    assert f"path of Python, '{python}'" in done.stderr
 
 
 def _listening() -> list[str]:

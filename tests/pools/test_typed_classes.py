@@ -1,4 +1,4 @@
-"""Workers whose classes are made by others: dataclasses, attrs, pydantic."""
+"""Workers whose classes are made by others: dataclasses, attrs, pydantic, msgspec."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import attrs
+import msgspec
 import pydantic
 import pytest
 
@@ -144,7 +145,28 @@ class Adopted(Worker, Counted):
         return self.index
 
 
-CLASSES: list[Any] = [Data, Frozen, Attrs, Model, ModelFirst, Validated, Adopted]
+class Record(Worker, msgspec.Struct):
+    name: str
+    scale: int = 2
+    seen: list[int] = []
+
+    def grow(self, number: int) -> int:
+        self.seen.append(number)
+        return number * self.scale
+
+    def history(self) -> list[int]:
+        return self.seen
+
+    def place(self) -> int:
+        return self.index
+
+
+class FrozenRecord(Record, frozen=True): ...
+
+
+CLASSES: list[Any] = [
+    Data, Frozen, Attrs, Model, ModelFirst, Validated, Adopted, Record, FrozenRecord,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clusters import cluster, skip_without_ray
-from tests.places import place
+from tests.places import BESIDE_REDIS, place
 from treadle.app import Treadle
 
 __all__ = ["cluster"]
@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip_without_ray(items)
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres", BESIDE_REDIS])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where an app keeps its jobs."""
     with place(request, tmp_path) as url:

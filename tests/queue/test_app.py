@@ -12,6 +12,7 @@ import pytest
 
 from tests.queue.conftest import run_all
 from treadle import Depends, Event, InvalidOption, JobState, Treadle, UnknownOption
+from treadle.backends.memory.client import MemoryBackend
 from treadle.clock import SystemClock
 from treadle.errors import BackendError, OutcomeUnknown, Unsupported
 from treadle.ports import Delete, Feature, QueueRule
@@ -109,7 +110,7 @@ class TestFeatures:
         app = Treadle("memory://")
         task = app.task(name="t", unique=True)(double)
         less = frozenset(Feature) - {Feature.UNIQUE, Feature.DELAY}
-        monkeypatch.setattr(type(app.core.backend()), "features", less)
+        monkeypatch.setattr(MemoryBackend, "features", less)
         with pytest.raises(Unsupported, match=r"memory://.* not serve 'unique'.*'t'") as caught:
             await app.aopen()
         assert (caught.value.feature, caught.value.backend) == ("unique", "memory://")
@@ -128,8 +129,9 @@ class TestLostReplies:
     ) -> None:
         from treadle import BackendUnavailable
 
-        backend = memory.core.backend()
-        push, lost = backend.push, [True]
+        memory.core.backend()
+        made: Any = memory.core.store.made
+        push, lost = made.push, [True]
 
         async def flaky(jobs: Any) -> Any:
             answers = await push(jobs)
@@ -138,7 +140,7 @@ class TestLostReplies:
                 raise BackendUnavailable("the reply was lost")
             return answers
 
-        monkeypatch.setattr(backend, "push", flaky)
+        monkeypatch.setattr(made, "push", flaky)
         job = await memory.task(name="t")(double).aenqueue(1)
         assert job.created
         assert len((await memory.ajobs()).records) == 1
@@ -167,7 +169,8 @@ class TestLostReplies:
             async def away(jobs: Any) -> Any:
                 raise BackendUnavailable("away")
 
-            monkeypatch.setattr(app.core.backend(), "push", away)
+            await app.core.ready()
+            monkeypatch.setattr(app.core.store.made, "push", away)
             with pytest.raises(OutcomeUnknown, match="not known"):
                 await app.task(name="t")(double).aenqueue(1)
 
@@ -182,10 +185,31 @@ async def test_enqueues_at_the_same_time_are_pushed_together(
         await SystemClock().sleep(0)
         return [Pushed(PushStatus.CREATED)] * len(jobs)
 
-    monkeypatch.setattr(memory.core.backend(), "push", push)
+    await memory.core.ready()
+    monkeypatch.setattr(memory.core.store.made, "push", push)
     task = memory.task(name="t")(double)
     await asyncio.gather(*(task.aenqueue(number) for number in range(50)))
     assert pushed == [1, 49]
+
+
+@pytest.mark.parametrize("durability", ["full", "normal"])
+async def test_enqueues_at_the_same_time_are_few_transactions_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    async with Treadle(f"sqlite:///{tmp_path}/jobs.db?durability={durability}") as app:
+        task = app.task(name="t")(double)
+        await task.aenqueue(0)
+        backend, pushed = app.core.store.made, list[int]()
+        assert backend is not None
+        push = backend.push
+
+        async def counted(jobs: Any) -> Any:
+            pushed.append(len(jobs))
+            return await push(jobs)
+
+        monkeypatch.setattr(backend, "push", counted)
+        await asyncio.gather(*(task.aenqueue(number) for number in range(50)))
+        assert pushed == [1, 49]
 
 
 @pytest.mark.parametrize(("age", "known"), [(59, True), (61, False)])

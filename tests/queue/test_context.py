@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from treadle import (
 )
 from treadle.context import current
 from treadle.errors import NotOpen, UsageError
+from treadle.ports import Delete
 
 
 async def test_a_task_knows_its_job(app: Treadle) -> None:
@@ -128,13 +130,47 @@ async def test_what_cannot_be_said_is_refused_by_name(memory: Treadle) -> None:
             ctx.note(x=object())
         with pytest.raises(NotEncodable, match="checkpoint"):
             ctx.checkpoint(object())
-        with pytest.raises(InvalidOption, match="current"):
-            ctx.progress(float("nan"))
+        ctx.progress(1, 4)
+        wrong: list[Any] = [float("nan"), "a", None, 10**400, [1]]
+        for value in wrong:
+            with pytest.raises(InvalidOption, match=r"current=.* is not a finite number"):
+                ctx.progress(value)
+        with pytest.raises(InvalidOption, match="total='b'"):
+            ctx.progress(1, "b")  # type: ignore[arg-type]
         assert ctx.resumed is None
 
     job = await work.aenqueue()
     await run_all(memory)
     await job.aresult()
+    # What was refused has not wiped what was said before.
+    assert [one.total async for one in job.aprogress()] == [4]
+
+
+async def test_follow_ups_have_a_bound_that_names_the_way_out(memory: Treadle) -> None:
+    leaf = memory.task(name="leaf")(lambda: None)
+
+    @memory.task(name="t")
+    async def work(ctx: Context = CONTEXT) -> None:
+        for _ in range(1000):
+            ctx.enqueue(leaf)
+        with pytest.raises(UsageError, match=r"1,000 follow-ups.* task\.enqueue_many"):
+            ctx.enqueue(leaf)
+
+    job = await work.aenqueue()
+    await run_all(memory)
+    await job.aresult()
+    assert len((await memory.aalter(Delete(), task="leaf")).done) == 1000
+
+
+async def test_numbers_of_other_kinds_are_progress_too(memory: Treadle) -> None:
+    @memory.task(name="t")
+    async def work(ctx: Context = CONTEXT) -> None:
+        ctx.progress(Fraction(1, 2), 1 << 70)  # type: ignore[arg-type]
+
+    job = await work.aenqueue()
+    await run_all(memory)
+    said = [(one.current, one.total) async for one in job.aprogress()]
+    assert said == [(0.5, float(1 << 70))]
 
 
 async def test_check_raises_what_ends_the_attempt(app: Treadle) -> None:

@@ -15,6 +15,7 @@ from treadle import (
     Context,
     Depends,
     Event,
+    InvalidOption,
     JobFailed,
     JobState,
     NotEncodable,
@@ -261,3 +262,47 @@ def test_any_app_can_be_eager_for_a_while() -> None:
         assert work.enqueue().result() == 7
     assert outside.state() is JobState.QUEUED
     app.close()
+
+
+def bad() -> None:
+    raise ValueError("no luck")
+
+
+def test_a_failure_that_nobody_asks_for_is_logged(
+    eager: Treadle, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Event] = []
+    eager.on("job.failed", heard.append)
+    eager.task(name="bad")(bad).enqueue()
+    [line] = [one.getMessage() for one in caplog.records]
+    assert line.startswith("job.failed ")
+    assert "error='ValueError: no luck'" in line
+    assert 'raise ValueError("no luck")' in line
+    assert heard[0].data["error"] == "ValueError: no luck"
+
+
+def test_an_enqueue_may_raise_what_its_jobs_have_raised() -> None:
+    with Treadle(eager="raise", errors=[ValueError]) as app:
+        task = app.task(name="bad")(bad)
+        app.task(name="good")(lambda: None).enqueue()
+
+        @app.task(name="parent")
+        def parent(ctx: Context = CONTEXT) -> None:
+            ctx.enqueue(task)
+
+        with pytest.raises(ValueError, match="no luck"):
+            task.enqueue()
+        with pytest.raises(ValueError, match="no luck"):
+            parent.enqueue()
+        assert [one.spec.task for one in app.jobs(state="failed").records] == ["bad", "bad"]
+    with pytest.raises(JobFailed, match="no luck"):
+        _raised_for_a_while()
+    with pytest.raises(InvalidOption, match="eager='rise' is not True, False or 'raise'"):
+        Treadle(eager="rise")  # type: ignore[arg-type]
+
+
+def _raised_for_a_while() -> None:
+    with Treadle("memory://") as app:
+        task = app.task(name="bad")(bad)
+        with app.override(eager="raise"):
+            task.enqueue()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +20,8 @@ from treadle import (
     Treadle,
     UnknownOption,
 )
-from treadle.ports import Cancel
+from treadle.errors import UnknownTask
+from treadle.ports import Cancel, Delete
 from treadle.records import Cause
 
 
@@ -133,6 +136,64 @@ class TestFinding:
             await memory.ajobs(state="done")
         with pytest.raises(InvalidOption, match="limit=0"):
             await memory.ajobs(limit=0)
+
+    async def test_a_function_and_times_ago_are_conditions(self, app: Treadle) -> None:
+        shop = declare(app)
+        await shop.add.aenqueue(1)
+        assert len((await app.ajobs(task=shop.add.fn)).records) == 1
+        assert len((await app.ajobs(task=shop.add, since="1h")).records) == 1
+        assert (await app.ajobs(since=timedelta(hours=2), until="1h")).records == ()
+        with pytest.raises(UnknownTask, match="decorate it with"):
+            await app.ajobs(task=declare)
+
+    @pytest.mark.parametrize(
+        ("condition", "says"),
+        [
+            ({"task": 3}, "task=3 is not a task, its function, its name"),
+            ({"tags": 3}, "tags=3 is not a text, or a list of texts"),
+            ({"state": 3}, "state=3 is not a state of a job: waiting"),
+            ({"ids": 3}, "ids=3 is not a text"),
+            ({"ids": [3]}, "ids=3 is not a text that can be seen"),
+            ({"queue": 3}, "queue=3 is not the name of a queue"),
+            ({"queue": "a b"}, "queue='a b' is not a queue name"),
+            ({"key": 3}, "key=3 is not a text"),
+            ({"cursor": 3}, "cursor=3 is not a text"),
+            ({"since": "soon"}, "since: 'soon' is not a duration"),
+            ({"until": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001 - refused
+            ({"since": 1_800_000_000.0}, "give a point in time as a datetime"),
+            ({"limit": True}, "limit=True is not a number from 1"),
+            ({"counts": 1}, "counts=1 is not True or False"),
+            ({"query": "queue='mail'"}, "is not a Query of treadle.ports"),
+        ],
+    )
+    async def test_a_condition_that_cannot_hold_is_refused(
+        self, memory: Treadle, condition: dict[str, Any], says: str
+    ) -> None:
+        with pytest.raises(InvalidOption, match=re.escape(says)):
+            await memory.ajobs(**condition)
+        with pytest.raises(InvalidOption, match=re.escape(says)):
+            await memory.aalter(Cancel(), **condition)
+
+    async def test_no_ids_and_no_states_are_no_jobs(self, app: Treadle) -> None:
+        job = await declare(app).add.aenqueue(1)
+        assert (await app.ajobs(ids=[])).records == ()
+        assert (await app.ajobs(state=[])).records == ()
+        assert (await app.aalter(Delete(), ids=[], task="*")).done == ()
+        assert await job.astate() == "queued"
+
+    async def test_all_jobs_are_changed_only_when_that_is_said(self, app: Treadle) -> None:
+        job = await declare(app).add.aenqueue(1)
+        nothings: list[dict[str, Any]] = [{}, {"key": None}, {"tags": []}, {"limit": 5}]
+        for nothing in nothings:
+            with pytest.raises(InvalidOption, match=r"task='\*' for all jobs"):
+                await app.aalter(Delete(), **nothing)
+        assert (await app.aalter(Delete(), task="*")).done == (job.id,)
+
+    async def test_a_change_takes_a_thousand_jobs_a_call(self, app: Treadle) -> None:
+        await declare(app).add.aenqueue_many([(n,) for n in range(1001)])
+        first = await app.aalter(Cancel(), state="queued")
+        rest = await app.aalter(Cancel(), state="queued", cursor=first.cursor)
+        assert (len(first.done), len(rest.done)) == (1000, 1)
 
     async def test_many_are_changed_at_once(self, app: Treadle) -> None:
         await declare(app).add.aenqueue_many([(n,) for n in range(3)])

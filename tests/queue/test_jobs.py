@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -148,6 +148,26 @@ class TestResults:
         waiters = [asyncio.create_task(job.aresult(timeout=30)) for _ in range(5)]
         await run_all(app)
         assert await asyncio.gather(*waiters) == [3] * 5
+
+    async def test_a_record_says_times_as_points_in_time(self, app: Treadle) -> None:
+        @app.task(name="t", queue="sums", tags=["x"], meta={"a": 1}, delay=0.0)
+        def work(ctx: Context = CONTEXT) -> None:
+            ctx.note(b=2)
+
+        job = await work.options(expires="1h").aenqueue()
+        before = await job.arecord()
+        assert (before.started_at, before.finished_at) == (None, None)
+        assert before.expires_at is not None
+        assert before.created_at < before.expires_at
+        await run_all(app)
+        record = await job.arecord()
+        assert (record.task, record.queue, record.tags) == ("t", "sums", ("x",))
+        assert record.meta == {"a": 1, "b": 2}
+        assert record.started_at is not None
+        assert record.finished_at is not None
+        assert record.created_at <= record.started_at <= record.finished_at
+        assert record.created_at.timestamp() == pytest.approx(record.created, abs=1e-5)
+        assert record.created_at.utcoffset() == timedelta(0)
 
 
 class TestMany:

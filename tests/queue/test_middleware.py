@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.queue.conftest import run_all
-from treadle import Event, InvalidOption, JobFailed, Treadle
+from treadle import CONTEXT, Context, Event, InvalidOption, JobFailed, Treadle
 from treadle.bus import Bus
 from treadle.clock import SystemClock
 from treadle.middleware import compose
+from treadle.testing import eventually
 
 
 class TestMiddleware:
@@ -173,6 +174,59 @@ class TestEvents:
         await job.acancel()
         await job.acancel()
         assert [(event.job_id, event.queue) for event in heard] == [(job.id, "mail")]
+
+    async def test_who_asks_a_running_job_to_end_is_told(self, app: Treadle) -> None:
+        heard: list[Event] = []
+        app.on("job.cancel*", heard.append)
+        started = asyncio.Event()
+
+        @app.task(name="t", queue="mail")
+        async def endless() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        async with app.foreman():
+            job = await endless.aenqueue()
+            await started.wait()
+            await job.acancel()
+            await job.await_for(timeout=10)
+            await eventually(lambda: len(heard) == 2)
+        # The foreman may have learned of it, and ended the job, before this is told.
+        assert {event.name for event in heard} == {"job.cancelling", "job.cancelled"}
+        assert {(event.job_id, event.task, event.queue) for event in heard} == {
+            (job.id, "t", "mail")
+        }
+
+    @pytest.mark.parametrize("transaction", [False, True])
+    async def test_follow_ups_are_told_when_they_are_there(
+        self, app: Treadle, transaction: bool
+    ) -> None:
+        if transaction and not app.core.url.startswith(("sqlite", "postgres")):
+            pytest.skip("no transactions")
+        heard: list[str] = []
+        leaf = app.task(name="leaf")(lambda n: n)
+
+        @app.on("job.enqueued")
+        def hear(event: Event) -> None:
+            heard.append(f"{event.task} {event.job_id}")
+
+        followed: list[str] = []
+
+        @app.task(name="parent")
+        async def parent(fails: bool, ctx: Context = CONTEXT) -> None:
+            job = ctx.enqueue(leaf, 1)
+            ctx.enqueue(leaf.options(unique="one"), 2)
+            if fails:
+                raise ValueError("nothing follows")
+            followed.append(job.id)
+            if transaction:
+                async with ctx.transaction():
+                    pass
+
+        for fails in (True, False):
+            await parent.aenqueue(fails)
+            await run_all(app)
+        assert [one for one in heard if "leaf" in one] == [f"leaf {followed[0]}"]
 
     def test_a_pattern_without_an_event_is_refused(self) -> None:
         with pytest.raises(InvalidOption, match=r"no event matches 'job.faild'.*job\.failed"):

@@ -49,7 +49,8 @@ class Shop:
 def outbox(shop: Shop, clock: ManualClock | SystemClock | None = None) -> Outbox:
     clock = clock or SystemClock()
     backend: Any = shop
-    return Outbox(Repeats(backend, clock=clock, chance=SystemIds(clock).chance, patience=30.0))
+    chance = SystemIds(clock).chance
+    return Outbox(Repeats(backend, clock=clock, chance=chance, patience=30.0, hear=lambda _: None))
 
 
 async def lost(_jobs: Sequence[NewJob]) -> Sequence[Pushed]:

@@ -27,22 +27,13 @@ from treadle import (
     Worker,
     agather,
     as_completed,
-    calling,
     gather,
     wait,
 )
 from treadle.errors import NotOpen
-from treadle.loopthread import background
 from treadle.pools.underway import Underway
 
-
-@pytest.fixture(autouse=True)
-def no_background_loop_left(leaks: None) -> Any:
-    """The loop that pools without a loop share ends with the test."""
-    yield
-    calling._of_no_app.close()
-    calling._of_no_app.reopen()
-    background().close()
+pytestmark = pytest.mark.usefixtures("no_background_loop_left")
 
 
 def double(number: int) -> int:

@@ -22,7 +22,6 @@ from treadle import (
     InvalidCall,
     Retry,
     Treadle,
-    calling,
 )
 from treadle.errors import Blocking, UsageError
 from treadle.loopthread import background
@@ -33,13 +32,7 @@ PLAIN = ["thread", "process", RAY]
 ALL = [*PLAIN, "asyncio"]
 
 
-@pytest.fixture(autouse=True)
-def no_background_loop_left(leaks: None) -> Iterator[None]:
-    """The loop that pools without a loop share ends with the test."""
-    yield
-    calling._of_no_app.close()
-    calling._of_no_app.reopen()
-    background().close()
+pytestmark = pytest.mark.usefixtures("no_background_loop_left")
 
 
 def nap() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import pytest
 from tests.places import place
 from tests.stateful.kit import Log
 from treadle import Treadle
-from treadle.loopthread import background
 
 
 @pytest.fixture
@@ -35,7 +34,5 @@ async def memory_app() -> AsyncIterator[Treadle]:
 
 
 @pytest.fixture(autouse=True)
-def no_background_loop_left(leaks: None) -> Iterator[None]:
-    """The loop that all workers share ends with the test, so that what it left is seen."""
-    yield
-    background().close()
+def loop_ends_with_the_test(no_background_loop_left: None) -> None:
+    """All tests here have workers."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+
+import msgspec
 
 from treadle import Worker
 
@@ -21,3 +24,21 @@ def predict(model: Model, number: int) -> tuple[int, int]:
 
 def die(model: Model) -> None:
     os._exit(3)
+
+
+@dataclass
+class Sums(Worker):
+    """Adds up, as a dataclass."""
+
+    sum: int
+
+
+class Totals(Worker, msgspec.Struct):
+    """Adds up, as a record."""
+
+    sum: int
+
+
+def add(worker: Sums | Totals, number: int) -> tuple[int, int]:
+    worker.sum += number
+    return worker.sum, worker.index

@@ -339,7 +339,7 @@ class TestJoining:
         async with Foreman(Browser.options().bind(log), max_workers=1, grace=0) as foreman:
             jobs = [await foreman.enqueue(stay) for _ in range(2)]
             await until(lambda: foreman.stats["running"] == 1)
-            await foreman.stop()
+            await foreman.stop(drain=False)
         assert [await job.astate() for job in jobs] == [JobState.QUEUED] * 2
 
 
@@ -347,6 +347,27 @@ class TestOptions:
     def test_unknown_ones_are_refused_with_the_nearest(self) -> None:
         with pytest.raises(UnknownOption, match="did you mean 'backlog'"):
             Foreman(Browser, baklog=3)  # type: ignore[call-arg]
+
+    @pytest.mark.parametrize(
+        ("word", "ours"),
+        [
+            ("concurrency", "max_workers"),
+            ("max_queued_tasks", "backlog"),
+            ("max_tasks_per_child", "restart_every"),
+            ("shutdown_timeout", "grace"),
+            ("max_retries", "retry"),
+        ],
+    )
+    def test_words_of_others_are_known(self, word: str, ours: str) -> None:
+        with pytest.raises(UnknownOption, match=f"did you mean '{ours}'"):
+            Foreman(Browser, **{word: 3})  # type: ignore[arg-type]
+
+    def test_the_options_of_its_class_hold_unless_others_are_given(self) -> None:
+        class Many(Browser, max_workers=7, slots=2, mode="asyncio"): ...
+
+        assert Foreman(Many).options.concurrency == 14
+        assert Foreman(Many, max_workers=2).options.concurrency == 4
+        assert Foreman(Many.options(slots=1)).options.concurrency == 7
 
     @pytest.mark.parametrize(
         ("options", "words"),

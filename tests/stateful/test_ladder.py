@@ -19,6 +19,7 @@ from treadle import (
     Fail,
     Foreman,
     JobState,
+    LimitSet,
     Quit,
     Rate,
     Retry,
@@ -29,7 +30,7 @@ from treadle import (
     backoff,
 )
 from treadle.errors import BreakerOpen, InvalidOption
-from treadle.testing import ManualClock
+from treadle.testing import ManualClock, eventually
 
 AT_ONCE = Retry(2, backoff=backoff.fixed(0))
 
@@ -117,7 +118,7 @@ class TestBreaker:
             before += 1
             await machine.until(lambda: log.count("ran") == before)  # noqa: B023
             await machine.until(lambda: foreman.stats["running"] == 0)
-        await foreman.stop()
+        await foreman.stop(drain=False)
         await machine.leave()
 
     async def test_one_bad_job_trips_once_however_many_workers_are_idle(self, log: Log) -> None:
@@ -136,7 +137,7 @@ class TestBreaker:
         record = await job.arecord()
         # It waits for the probe, and has lost nothing.
         assert (record.state, record.tries) == (JobState.QUEUED, 0)
-        await foreman.stop()
+        await foreman.stop(drain=False)
         await machine.leave()
 
     async def test_a_job_is_given_back_three_times_for_its_trips_then_it_fails(
@@ -254,7 +255,7 @@ class TestLimits:
         assert log.count("ran") == 2
         await machine.clock.aadvance(0.1)
         await machine.until(lambda: log.count("ran") == 3)
-        await foreman.stop()
+        await foreman.stop(drain=False)
         await machine.leave()
 
     async def test_each_worker_has_its_own_and_may_spend_the_burst_at_once(self, log: Log) -> None:
@@ -269,7 +270,7 @@ class TestLimits:
         assert states.count(JobState.QUEUED) == 14
         await machine.clock.aadvance(0.1)
         await machine.until(lambda: log.count("ran") == 8)
-        await foreman.stop()
+        await foreman.stop(drain=False)
         await machine.leave()
 
     async def test_retries_are_limited_too(self, log: Log) -> None:
@@ -292,6 +293,21 @@ class TestLimits:
 
         with pytest.raises(InvalidOption, match="slots="):
             asyncio.run(enter())
+
+    async def test_a_set_is_refused_and_its_jobs_can_share_it(self, log: Log) -> None:
+        shared = LimitSet(Slots(1))
+        with pytest.raises(InvalidOption, match=r"limits=\[\*limits\].*limits.aacquire\(\)"):
+            Foreman(Browser, limits=shared)
+
+        async def call(browser: Browser) -> float:
+            async with shared.aacquire():
+                return shared.stats["slots"].used
+
+        bound = Browser.options().bind(log)
+        async with Foreman(bound, limits=[*shared]) as foreman, shared.aacquire():
+            job = await foreman.enqueue(call)
+            await eventually(lambda: shared.stats["slots"].waiting == 1)
+        assert await job.aresult() == 1
 
 
 PROGRAM = """

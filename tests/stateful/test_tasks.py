@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.stateful.kit import Browser, Log, Session, until
+from tests.stateful.models import Sums, Totals, add
 from treadle import (
     CONTEXT,
     Context,
@@ -57,6 +58,19 @@ async def test_plain_functions_visit_workers_in_their_threads(app: Treadle, log:
     assert thread.startswith("treadle-Session")
     assert same_context
     assert log.events == ["start 0", "stop 0"]
+
+
+@pytest.mark.parametrize("mode", ["thread", "asyncio", "process"])
+@pytest.mark.parametrize("cls", [Sums, Totals])
+async def test_records_and_dataclasses_are_workers_in_every_mode(
+    app: Treadle, mode: Any, cls: Any
+) -> None:
+    worker = cls.options(mode=mode, max_workers=1).bind(10)
+    task = app.task(name="add", worker=worker)(add)
+    async with app.foreman():
+        jobs = [await task.aenqueue(1) for _ in range(3)]
+        results = [await job.aresult(timeout=30) for job in jobs]
+    assert sorted(results) == [(11, 0), (12, 0), (13, 0)]
 
 
 async def test_no_worker_is_started_before_a_job_needs_it(app: Treadle, log: Log) -> None:
@@ -444,6 +458,22 @@ class TestDeclaring:
     def test_what_is_no_class_of_workers_is_refused(self) -> None:
         with pytest.raises(InvalidOption, match=r"Browser.options\(max_workers=4\)"):
             Treadle("memory://").task(worker=3)(_visit)  # type: ignore[call-overload]
+
+    def test_one_that_cannot_be_made_is_refused_naming_what_it_lacks(self) -> None:
+        class Named(Worker):
+            def __init__(self, name: str, /, size: int, *, colour: str, depth: int = 1) -> None: ...
+
+        app = Treadle("memory://")
+        for worker, lacks in (
+            (Named, "without name, size, colour"),
+            (Named.options(max_workers=2).bind("a"), "without size, colour"),
+            (Named.options().bind("a", colour="red"), "without size"),
+            (Named.options().bind("a", hue=3), "cannot be made from what it was bound to.*hue"),
+        ):
+            with pytest.raises(InvalidOption, match=lacks) as refused:
+                app.task(name="t", worker=worker)(_visit)  # type: ignore[arg-type]
+            assert refused.value.option == "worker"
+        app.task(name="t", worker=Named.options().bind("a", 1, colour="red"))(_visit)
 
     def test_the_mode_is_that_of_the_worker(self) -> None:
         with pytest.raises(InvalidOption, match=r"worker=Browser.options\(mode=…\)"):

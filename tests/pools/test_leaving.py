@@ -1,0 +1,235 @@
+"""Blocks that are left by an error: nobody waits long, whatever runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.pools.gates import Gate, note, notes, wait_at
+from tests.pools.processes import until
+from treadle import Pool, Rate, Retry, Worker, WorkerStopped, backoff, stopping
+from treadle.errors import InvalidOption
+from treadle.pools.future import Future
+from treadle.pools.options import Mode
+
+# Children and actors can be made to end.
+FORCED = ("process", "ray")
+
+
+class Diary(Worker):
+    """Writes down its life."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def stop(self) -> None:
+        note(self.file, "stop")
+
+    def wait(self, folder: Path) -> str:
+        return wait_at(folder)
+
+    def watch(self, folder: Path) -> str:
+        (folder / "here").write_bytes(b"")
+        while not stopping():
+            pass
+        note(self.file, "noticed")
+        return "noticed"
+
+    async def sleep(self, folder: Path) -> None:
+        (folder / "here").write_bytes(b"")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            note(self.file, "cancelled")
+
+    def write(self, text: str) -> None:
+        note(self.file, text)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "diary"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+class Oops(Exception):
+    """What leaves the block."""
+
+
+def test_code_that_asks_comes_to_its_end_and_what_waits_never_begins(
+    later: Mode, file: Path, gate: Gate
+) -> None:
+    with pytest.raises(Oops), Diary.options(mode=later, patience=30).init(file) as diary:  # noqa: PT012
+        held = diary.watch(gate.folder)
+        gate.entered()
+        waiting = diary.write("never")
+        raise Oops
+    assert isinstance(held.failure, WorkerStopped)
+    assert isinstance(waiting.failure, WorkerStopped)
+    assert notes(file) == ["noticed", "stop"]
+
+
+def test_a_coroutine_is_cancelled(later: Mode, file: Path, gate: Gate) -> None:
+    with pytest.raises(Oops), Diary.options(mode=later, patience=30).init(file) as diary:  # noqa: PT012
+        held = diary.sleep(gate.folder)
+        gate.entered()
+        raise Oops
+    assert isinstance(held.failure, WorkerStopped)
+    assert notes(file) == ["cancelled", "stop"]
+
+
+def test_code_that_does_not_end_is_ended_or_left_alone_and_named(
+    later: Mode, file: Path, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (  # noqa: PT012
+        pytest.raises(Oops),
+        Diary.options(mode=later, patience=0.05).init(file) as diary,
+    ):
+        held = diary.wait(gate.folder)
+        gate.entered()
+        raise Oops
+    assert isinstance(held.failure, WorkerStopped)
+    if later in FORCED:
+        return
+    assert "thread.abandoned" in caplog.text
+    assert "wait" in caplog.text
+    assert "threads cannot be stopped" in caplog.text
+    assert diary.stats.abandoned == 1
+    gate.open()
+
+
+def test_no_further_attempt_is_made(later: Mode, file: Path, gate: Gate) -> None:
+    retry = Retry(5, backoff=backoff.fixed(0))
+    with (  # noqa: PT012
+        pytest.raises(Oops),
+        Diary.options(mode=later, patience=30, retry=retry).init(file) as diary,
+    ):
+        held = diary.watch(gate.folder)
+        gate.entered()
+        raise Oops
+    assert isinstance(held.failure, WorkerStopped)
+    assert notes(file) == ["noticed", "stop"]
+
+
+def test_what_waits_for_a_limit_ends_too(later: Mode, file: Path) -> None:
+    limits = [Rate(1, per=3600)]
+    with pytest.raises(Oops), Diary.options(mode=later, limits=limits).init(file) as diary:  # noqa: PT012
+        diary.write("first").result(20)
+        waiting = diary.write("second")
+        raise Oops
+    assert isinstance(waiting.failure, WorkerStopped)
+
+
+def test_workers_on_demand_are_asked_too(several: Mode, file: Path, gate: Gate) -> None:
+    options = Diary.options(mode=several, on_demand=True, max_workers=2, patience=30)
+    with pytest.raises(Oops), options.init(file) as diary:  # noqa: PT012
+        held = diary.watch(gate.folder)
+        gate.entered()
+        raise Oops
+    assert isinstance(held.failure, WorkerStopped)
+    assert notes(file) == ["noticed", "stop"]
+
+
+async def test_a_task_that_is_cancelled_waits_no_longer(
+    later: Mode, file: Path, gate: Gate
+) -> None:
+    inside: list[Future[str]] = []
+
+    async def program() -> None:
+        async with Diary.options(mode=later, patience=30).init(file) as diary:
+            inside.append(diary.watch(gate.folder))
+            await asyncio.Event().wait()
+
+    running = asyncio.ensure_future(program())
+    await asyncio.to_thread(gate.entered)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert isinstance(inside[0].failure, WorkerStopped)
+    assert notes(file) == ["noticed", "stop"]
+
+
+async def test_a_task_that_is_cancelled_while_it_drains(
+    later: Mode, file: Path, gate: Gate
+) -> None:
+    async def program() -> None:
+        async with Diary.options(mode=later, patience=30).init(file) as diary:
+            diary.watch(gate.folder)
+            diary.write("never")
+
+    running = asyncio.ensure_future(program())
+    await asyncio.to_thread(gate.entered)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert notes(file) == ["noticed", "stop"]
+
+
+def test_a_pool_of_functions_is_left_alike(gate: Gate) -> None:
+    over = threading.Event()
+
+    def watch() -> None:
+        (gate.folder / "here").write_bytes(b"")
+        while not stopping():
+            pass
+        over.set()
+
+    with pytest.raises(Oops), Pool("thread", max_workers=1) as pool:  # noqa: PT012
+        pool.submit(watch)
+        gate.entered()
+        waiting = pool.submit(len, "four")
+        raise Oops
+    assert over.is_set()
+    assert isinstance(waiting.failure, WorkerStopped)
+
+
+@pytest.mark.parametrize("where", ["pass", "pool.submit(len, '').result(); time.sleep(600)"])
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_ctrl_c_leaves_a_program_whose_calls_hang(mode: Mode, where: str) -> None:
+    program = textwrap.dedent(f"""
+        import signal, time
+        from treadle import Pool
+
+        # What runs tests may have it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def hang():
+            print("inside", flush=True)
+            time.sleep(600)
+
+        with Pool({mode!r}, max_workers=2, patience=0.1) as pool:
+            pool.submit(hang)
+            {where}
+    """)
+    code = [sys.executable, "-c", program]
+    with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"inside\n"
+        running.send_signal(signal.SIGINT)
+        try:
+            _, said = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode in (1, -signal.SIGINT)
+    assert b"KeyboardInterrupt" in said
+
+
+def test_the_time_of_a_stop_is_any_duration(file: Path) -> None:
+    for time in (1, 1.0, "1s", None):
+        Diary.options(mode="thread").init(file).stop(timeout=time)
+    diary = Diary.options(mode="thread").init(file)
+    with pytest.raises(InvalidOption, match="timeout"):
+        diary.stop(timeout="soon")
+    until(lambda: not diary.stats.active)
+    diary.stop()

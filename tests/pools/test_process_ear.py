@@ -1,0 +1,85 @@
+"""Children that are heard in the event loop of who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.pools.processes import until
+from treadle.errors import WorkerCrashed
+from treadle.pools.places.place import life
+from treadle.pools.places.process.place import ProcessPlace
+from treadle.pools.resident import Plan
+from treadle.pools.submission import Kind, Submission
+
+BIG = bytes(1 << 22)
+
+
+@contextmanager
+def a_place(loop: asyncio.AbstractEventLoop) -> Iterator[ProcessPlace]:
+    place = ProcessPlace(Plan(cls=dict, name="dict"), loop=loop)
+    try:
+        yield place
+    finally:
+        place.kill(WorkerCrashed("over"))
+
+
+def called(place: ProcessPlace, fn: Any, *args: Any) -> Submission:
+    call = Submission(Kind.FUNCTION, fn, args)
+    place.total += 1
+    place.submit(call)
+    return call
+
+
+async def test_what_a_child_says_is_heard_in_the_loop_and_nowhere_else() -> None:
+    threads: list[int] = []
+    with a_place(asyncio.get_running_loop()) as place:
+        await life(place, "start")
+        call = called(place, len, "four")
+        call.future.add_done_callback(lambda _: threads.append(threading.get_ident()))
+        assert await call.future == 4
+        assert threads == [threading.get_ident()]
+        assert place.here
+    assert await asyncio.to_thread(place.join, 20)
+
+
+async def test_more_than_a_socket_holds_goes_there_and_back() -> None:
+    with a_place(asyncio.get_running_loop()) as place:
+        await life(place, "start")
+        calls = [called(place, bytes.upper, BIG[: 1 << 17]) for _ in range(40)]
+        assert [len(await call.future) for call in calls] == [1 << 17] * 40
+    assert await asyncio.to_thread(place.join, 20)
+
+
+async def test_a_death_is_told_in_the_loop_and_another_child_goes_on() -> None:
+    with a_place(asyncio.get_running_loop()) as place:
+        await life(place, "start")
+        dying, waiting = called(place, os._exit, 3), called(place, len, "four")
+        with pytest.raises(WorkerCrashed) as caught:
+            await dying.future
+        assert caught.value.exit_code == 3
+        assert await waiting.future == 4
+    assert await asyncio.to_thread(place.join, 20)
+
+
+def test_who_closes_its_loop_leaves_nothing_behind() -> None:
+    loop = asyncio.new_event_loop()
+    with a_place(loop) as place:
+        loop.run_until_complete(_started(place))
+        loop.close()
+        running = called(place, signal.pause)
+        until(lambda: place._life is not None and place._life.board.begun > 0)
+    # What its loop can no more hear is told by the thread that hears of deaths.
+    assert place.join(20)
+    assert isinstance(running.future.exception(20), WorkerCrashed)
+
+
+async def _started(place: ProcessPlace) -> None:
+    await life(place, "start")
