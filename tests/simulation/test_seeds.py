@@ -16,6 +16,7 @@ SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 MANY = max(SEEDS, 600)
 
 
+@pytest.mark.random
 @pytest.mark.parametrize("seed", range(START, START + SEEDS))
 def test_a_seed_breaks_no_promise(seed: int) -> None:
     outcome = simulate(seed)

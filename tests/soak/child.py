@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.soak.tasks import app, witness
+from tests.soak.tasks import app_of, witness
 from treadle.cli.statuses import UNAVAILABLE
 from treadle.errors import BackendUnavailable
 from treadle.failpoints import active
@@ -33,12 +33,15 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     ledgers: str
     lease: float
     concurrency: int
+    # The store is a broker without a companion.
+    alone: bool
 
 
 def main() -> int:
     orders = msgspec.json.decode(sys.argv[1], type=Orders)
     configure(level="warning", layout="json")
-    with ExitStack() as points, witness(Path(orders.ledgers), orders.name, orders.lease):
+    app, _ = app_of(alone=orders.alone)
+    with ExitStack() as points, witness(app, Path(orders.ledgers), orders.name, orders.lease):
 
         def arm() -> None:
             points.close()

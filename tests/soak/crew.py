@@ -32,6 +32,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     # The root of the tree whose ``src`` it runs; by default this one.
     tree: Path = ROOT
+    # The store is a broker without a companion.
+    alone: bool = False
 
 
 def environment(tree: Path = ROOT) -> dict[str, str]:
@@ -138,6 +140,7 @@ class Crew:
             ledgers=str(ledgers),
             lease=self._lease,
             concurrency=self._concurrency,
+            alone=post.alone,
         )
         with (self._directory / "log").open("ab") as log:
             process = subprocess.Popen(

@@ -8,7 +8,7 @@ from enum import Enum
 
 import msgspec
 
-__all__ = ["Kind", "Strike", "naps", "strikes"]
+__all__ = ["Hit", "Kind", "Strike", "hits", "naps", "strikes"]
 
 
 class Kind(Enum):
@@ -27,6 +27,19 @@ class Strike(msgspec.Struct, frozen=True):
     # Which of the processes that can be struck then, as a share of them.
     whom: float
     kind: Kind
+    # Leases that it is kept frozen.
+    length: float
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """One blow to a store, which is a server itself."""
+
+    # Since the work went on after the one before, as a share of the usual time.
+    after: float
+    # Which store.
+    whom: int
+    # It is killed and started again, or else frozen.
+    kills: bool
     # Leases that it is kept frozen.
     length: float
 
@@ -52,3 +65,18 @@ def naps(seed: int) -> Iterator[tuple[float, float]]:
     chance = random.Random(seed + 1)
     while True:
         yield chance.random(), chance.uniform(0.005, 0.05)
+
+
+def hits(seed: int, stores: int) -> Iterator[Hit]:
+    """Blows to so many stores, for ever. In each round all of them are killed and frozen once."""
+    chance = random.Random(seed + 2)
+    while True:
+        each = [(whom, kills) for whom in range(stores) for kills in (True, False)]
+        chance.shuffle(each)
+        for whom, kills in each:
+            yield Hit(
+                after=chance.uniform(0.5, 1.5),
+                whom=whom,
+                kills=kills,
+                length=chance.uniform(1.2, 1.6),
+            )

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from treadle import CONTEXT, Context, Rate, Retry, Slots, Treadle, backoff
+from treadle import CONTEXT, Context, Rate, Retry, Slots, Task, Treadle, backoff
 from treadle.clock import SystemClock
 from treadle.testing.ledger import Ledger, witnessed
 
-__all__ = ["TASKS", "app", "nap", "nap_again", "nap_in_thread", "nap_with_limits", "witness"]
+__all__ = ["Jobs", "app_of", "witness"]
 
 clock = SystemClock()
-app = Treadle("memory://")
 _ledgers: list[Ledger] = []
 
 
 @contextmanager
-def witness(directory: Path, name: str, lease: float) -> Iterator[Ledger]:
+def witness(app: Treadle, directory: Path, name: str, lease: float) -> Iterator[Ledger]:
     """A block in which this process writes its ledger."""
     ledger = Ledger(directory, name, clock)
     _ledgers.append(ledger)
@@ -33,8 +33,6 @@ def witness(directory: Path, name: str, lease: float) -> Iterator[Ledger]:
         ledger.close()
 
 
-# So many deaths are nobody's fault here, so no number of them fails a job.
-@app.task(name="soak.nap", keep=None, max_crashes=1000)
 async def nap(seconds: float, ctx: Context = CONTEXT) -> float:
     """The ordinary job."""
     _ledgers[0].started(ctx)
@@ -43,7 +41,6 @@ async def nap(seconds: float, ctx: Context = CONTEXT) -> float:
     return seconds
 
 
-@app.task(name="soak.nap_in_thread", keep=None, max_crashes=1000)
 def nap_in_thread(seconds: float, ctx: Context = CONTEXT) -> float:
     """A plain function."""
     _ledgers[0].started(ctx)
@@ -52,12 +49,6 @@ def nap_in_thread(seconds: float, ctx: Context = CONTEXT) -> float:
     return seconds
 
 
-@app.task(
-    name="soak.nap_again",
-    keep=None,
-    max_crashes=1000,
-    retry=Retry(2, backoff=backoff.fixed(0.1, jitter=False)),
-)
 async def nap_again(seconds: float, ctx: Context = CONTEXT) -> float:
     """Succeeds the second time."""
     _ledgers[0].started(ctx)
@@ -68,12 +59,6 @@ async def nap_again(seconds: float, ctx: Context = CONTEXT) -> float:
     return seconds
 
 
-@app.task(
-    name="soak.nap_with_limits",
-    keep=None,
-    max_crashes=1000,
-    limits=[Slots(4), Rate(200, per=1)],
-)
 async def nap_with_limits(seconds: float, ctx: Context = CONTEXT) -> float:
     """At most four at once in the fleet, and not too many a second."""
     _ledgers[0].started(ctx)
@@ -82,4 +67,30 @@ async def nap_with_limits(seconds: float, ctx: Context = CONTEXT) -> float:
     return seconds
 
 
-TASKS = (nap, nap_in_thread, nap_again, nap_with_limits)
+Jobs = Sequence[Task[[float], float]]
+
+
+def _made(app: Treadle, *, limits: bool) -> Jobs:
+    # So many deaths are nobody's fault here, so no number of them fails a job.
+    task = partial(app.task, keep=None, max_crashes=90)
+    again = Retry(2, backoff=backoff.fixed(0.1, jitter=False))
+    tasks = [
+        task(name="soak.nap")(nap),
+        task(name="soak.nap_in_thread")(nap_in_thread),
+        task(name="soak.nap_again", retry=again)(nap_again),
+    ]
+    if limits:
+        few = [Slots(4), Rate(200, per=1)]
+        tasks.append(task(name="soak.nap_with_limits", limits=few)(nap_with_limits))
+    return tasks
+
+
+with_limits = Treadle("memory://")
+plain = Treadle("memory://")
+_TASKS = {with_limits: _made(with_limits, limits=True), plain: _made(plain, limits=False)}
+
+
+def app_of(*, alone: bool) -> tuple[Treadle, Jobs]:
+    """The app, and its tasks; for a broker alone one without what that does not serve."""
+    app = plain if alone else with_limits
+    return app, _TASKS[app]

@@ -58,6 +58,7 @@ async def _rivals(url: str, folder: Path) -> tuple[list[Result], int]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_each_of_eight_writers_gets_its_share_and_none_waits_long(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db"
     await _filled(url)

@@ -23,6 +23,7 @@ def _samples(orders: Orders) -> list[Sample]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(330)
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ LEASE = 3.0
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system does not tell who is frozen")
 @pytest.mark.timeout(MINUTES * 60 * 4 + 180)
 async def test_foremen_that_are_killed_and_frozen_lose_nothing_and_end_nothing_twice(

@@ -29,7 +29,7 @@ def line(server: Server, tmp_path: Path) -> Iterator[Line]:
 
 
 @pytest.fixture(scope="module")
-def redis_server() -> Iterator[Server]:
+def redis_server() -> Iterator[RedisServer]:
     with own(RedisServer().start) as server:
         yield server
 

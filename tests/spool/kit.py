@@ -22,7 +22,7 @@ _NUMBERS = itertools.count()
 
 def spool_of(app: Treadle) -> Spool:
     spool = app.core.store.spool
-    assert spool is not None
+    assert isinstance(spool, Spool)
     return spool
 
 

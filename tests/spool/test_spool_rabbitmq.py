@@ -13,6 +13,8 @@ from treadle import Event, Treadle
 from treadle.testing.proxy import Proxy
 from treadle.testing.servers import RabbitServer, Server
 
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def rabbit_server() -> Iterator[Server]:
