@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.backends.postgres_support import postgres_namespace
 from tests.servers import postgres_url, rabbitmq_url, redis_url
+from treadle import calling
+from treadle.loopthread import background
 from treadle.testing.leaks import leaked_tasks, no_leaks
 
 __all__ = ["leaks", "postgres_namespace", "postgres_url", "rabbitmq_url", "redis_url"]
@@ -35,3 +37,12 @@ async def no_tasks_left_in_loop(request: pytest.FixtureRequest) -> AsyncIterator
     allowed = [glob for mark in request.node.iter_markers("leaves") for glob in mark.args]
     async with leaked_tasks(ignore=allowed):
         yield
+
+
+@pytest.fixture
+def no_background_loop_left(leaks: None) -> Iterator[None]:
+    """The loop that all workers share ends with the test, so that what it left is seen."""
+    yield
+    calling._of_no_app.close()
+    calling._of_no_app.reopen()
+    background().close()

@@ -14,8 +14,17 @@ from tests.pages import blocks
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# Their blocks take long: the suite of a backend, a user's own test suite, every command.
+LONG = {
+    ROOT / "docs" / page
+    for page in ("how-to/write-a-backend.md", "how-to/testing.md", "reference/cli.md")
+}
 PAGES = [
-    page
+    pytest.param(
+        page,
+        id=page.relative_to(ROOT).as_posix(),
+        marks=[pytest.mark.slow] if page in LONG else [],
+    )
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     if page.is_file()
     and "_build" not in page.parts
@@ -53,7 +62,7 @@ def test_example(example: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES)
 def test_page(page: Path, tmp_path: Path) -> None:
     done = _follow(page, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

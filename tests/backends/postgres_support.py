@@ -16,7 +16,7 @@ from treadle.backends.postgres.statements import prefix_of
 __all__ = ["drop", "empty", "namespace", "postgres_namespace", "postgres_url"]
 
 
-def _execute(url: str, *statements: str) -> list[list[asyncpg.Record]]:
+def execute(url: str, *statements: str) -> list[list[asyncpg.Record]]:
     async def run() -> list[list[asyncpg.Record]]:
         wire = await asyncpg.connect(url, server_settings={"synchronous_commit": "off"})
         try:
@@ -35,7 +35,7 @@ def _like(namespace: str) -> str:
 
 def empty(url: str, namespace: str) -> None:
     """Remove what is in the tables of a namespace."""
-    _execute(
+    execute(
         url,
         f"""DO $$ DECLARE name text; BEGIN
       FOR name IN SELECT relname FROM pg_class WHERE relkind = 'r'
@@ -56,7 +56,7 @@ def drop(url: str, namespace: str) -> None:
           END LOOP;"""
         for kind, word in kinds.items()
     ]
-    _execute(
+    execute(
         url,
         f"""DO $$ DECLARE name text; BEGIN
           FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE proname LIKE '{like}' LOOP

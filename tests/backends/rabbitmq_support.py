@@ -12,7 +12,7 @@ from aiormq.exceptions import AMQPError
 from treadle.backends.rabbitmq.layout import BITS, IdNames, Names
 from treadle.ids import SystemIds
 
-__all__ = ["forget", "namespace", "unused", "without"]
+__all__ = ["exists", "forget", "namespace", "unused", "without"]
 
 _C = TypeVar("_C", bound=type)
 
@@ -43,6 +43,19 @@ async def _lines(channel: aiormq.abc.AbstractChannel, names: Names) -> set[bytes
                 break
             words.add(bytes(message.body))
     return words
+
+
+async def exists(url: str, queue: str) -> bool:
+    """Whether there is a queue of that name."""
+    connection = await aiormq.connect(url)
+    try:
+        channel = await connection.channel()
+        await channel.queue_declare(queue, passive=True)
+    except AMQPError:
+        return False
+    finally:
+        await connection.close()
+    return True
 
 
 async def forget(url: str, *namespaces: str) -> None:

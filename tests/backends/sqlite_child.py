@@ -11,7 +11,8 @@ import os
 import sys
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, session
-from treadle.backends.sqlite import SqliteBackend, connect
+from treadle.backends.sqlite import connect
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.backends.sqlite.tx import Tx
 from treadle.events import Event
 from treadle.ports import Claim

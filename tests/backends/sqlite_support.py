@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from treadle.backends.sqlite import SqliteBackend, connect
+from treadle.backends.sqlite import connect
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.ids import SystemIds
 from treadle.ports import Claim, Settlement
 from treadle.records import Lease, NewJob, Session, SessionInfo, Settled

@@ -100,7 +100,8 @@ async def test_it_says_what_can_be_lost():
     await backend.open()
     await backend.push([new_job()])
     facts = await backend.probe()
-    assert facts["durability"].startswith("none")
+    assert facts["durability"] == "memory"
+    assert facts["may_lose"] == "all jobs when this process ends"
     assert facts["jobs"] == 1
     assert Feature.CROSS_PROCESS not in backend.features
     await backend.aclose()

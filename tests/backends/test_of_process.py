@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from treadle.backends.common.ofprocess import OfProcess
+from treadle.backends.rabbitmq.threaded import Threaded
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +67,68 @@ def test_a_forked_child_makes_its_own_and_abandons_that_of_its_parent() -> None:
     os.close(there)
     assert own.get() is ours
     assert not abandoned
+
+
+class Made:
+    """What has connections, and takes its time to be made."""
+
+    def __init__(self) -> None:
+        # Others ask meanwhile.
+        threading.Event().wait(0.1)
+        self.opened = 0
+
+    async def open(self) -> None:
+        """One more."""
+        self.opened += 1
+
+    async def aclose(self) -> None:
+        """Closed."""
+
+
+class Backend(Threaded[Made]):
+    def __init__(self) -> None:
+        self.made: list[Made] = []
+        super().__init__()
+
+    def _made(self) -> Made:
+        self.made.append(Made())
+        return self.made[-1]
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    backend = Backend()
+    yield backend
+    backend.close()
+
+
+def opened_by_four(backend: Backend) -> list[int]:
+    """How often each client was opened, when four loops open the backend at once."""
+    ready = threading.Barrier(4)
+
+    async def use() -> None:
+        ready.wait(10)
+        await backend.open()
+
+    threads = [threading.Thread(target=lambda: asyncio.run(use())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [one.opened for one in backend.made]
+
+
+def test_loops_that_open_a_backend_at_once_share_its_connections(backend: Backend) -> None:
+    assert opened_by_four(backend) == [4]
+
+
+def test_after_a_fork_nobody_uses_the_connections_of_the_parent(backend: Backend) -> None:
+    """Not while the first one makes those of the child, either."""
+    asyncio.run(backend.open())
+    thread = backend._thread
+    with pytest.MonkeyPatch.context() as patched:
+        child = os.getpid() + 1
+        patched.setattr(os, "getpid", lambda: child)
+        assert opened_by_four(backend) == [1, 4]
+        backend.close()
+    thread.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.postgres_support import _execute, empty
+from tests.backends.postgres_support import empty, execute
 from tests.backends.redis_server import client, namespace
 from treadle.backends.postgres import connect as connect_postgres
 from treadle.backends.postgres.seen import Seen
@@ -68,7 +68,7 @@ def _age_postgres(backend: Any, url: str, name: str, seconds: float) -> None:
     tables = prefix_of(name)
     # It has seen which leases have lapsed; those that are made older were not among them.
     backend._store._seen = Seen(SystemClock())
-    _execute(
+    execute(
         url,
         f"UPDATE {tables}_outage SET since = since - {seconds}, until = until - {seconds}",
         f"UPDATE {tables}_session SET until = until - {seconds}",

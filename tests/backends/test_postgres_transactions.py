@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
@@ -13,6 +14,7 @@ import pytest
 from tests.backends.postgres_support import namespace, postgres_namespace, postgres_url
 from tests.foreman.kit import advance_until
 from treadle import CONTEXT, Context, Job, JobFailed, JobState, Treadle
+from treadle.backends.postgres import within_unit
 from treadle.errors import LeaseLost, TransactionTooLong, UsageError
 from treadle.ports import Claim, Held, Settlement
 from treadle.records import SessionInfo, Settled
@@ -203,6 +205,29 @@ async def test_who_commits_by_himself_is_told(app: Treadle, shop: Shop) -> None:
             connection.execute("COMMIT")
 
     await asyncio.to_thread(blocks)
+
+
+async def test_a_block_that_has_ended_before_its_time_is_watched(
+    app: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the number of its connection may be that of another one."""
+    watch: Callable[..., None] = within_unit._watch
+    ended, watched = threading.Event(), threading.Event()
+
+    def late(*args: Any) -> None:
+        ended.wait(20)
+        watch(*args)
+        watched.set()
+
+    monkeypatch.setattr(within_unit, "_watch", late)
+
+    def block() -> None:
+        with app.connect() as connection:
+            connection.execute("SELECT 1")
+
+    await asyncio.to_thread(block)
+    ended.set()
+    assert await asyncio.to_thread(watched.wait, 20)
 
 
 async def test_the_app_gives_connections_too(app: Treadle, shop: Shop) -> None:

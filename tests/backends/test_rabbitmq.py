@@ -21,6 +21,7 @@ from treadle.testing.contract import (
     ClaimContract,
     Contract,
     EventsContract,
+    FatesContract,
     LeasesContract,
     LoopsContract,
     Make,
@@ -130,6 +131,15 @@ class TestSettle(Rabbit, SettleContract):
     "test_tokens_of_unknown_jobs",
 )
 class TestLeases(Rabbit, LeasesContract):
+    pass
+
+
+@only(
+    "test_a_crash_that_is_followed_by_another_attempt",
+    "test_the_last_crash",
+    "test_a_session_that_is_closed",
+)
+class TestFates(Rabbit, FatesContract):
     pass
 
 

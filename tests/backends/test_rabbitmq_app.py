@@ -115,7 +115,7 @@ async def test_doctor(app: Treadle) -> None:
 
     await short.aenqueue()
     backend = await app.core.ready()
-    found = await examine(Store(backend, app.core))
+    found = await examine(Store(backend, app.core), app.core.ready)
     says: list[dict[str, Any]] = json.loads(msgspec.json.encode(found))
     lines = [f"{one['check']}: {one['says']}" for one in says]
     assert "jobs: 1 queued in 1 queues" in lines

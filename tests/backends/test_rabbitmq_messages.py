@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -279,7 +280,9 @@ def test_where_a_companion_is_named(
             Path("treadle.toml").write_text('companion = "sqlite:///jobs.db"')
         case _:
             url += f"?companion={companion}"
-    backend = Treadle(url, **options).core.backend()
+    store = Treadle(url, **options).core.store
+    store.backend()
+    backend = store.made
     assert isinstance(backend, CompanionBackend)
     assert backend.companion.url == companion
     # Another URL has its own jobs.
@@ -297,8 +300,40 @@ def test_secrets_of_a_companion_are_not_shown() -> None:
     )
 
 
-async def test_both_stores_must_be_there_when_an_app_opens(tmp_path: Path) -> None:
+async def test_an_app_opens_without_the_server_and_not_without_the_companion(
+    tmp_path: Path,
+) -> None:
+    """What began while the server was away is accepted, and carried out."""
     app = Treadle("amqp://localhost:1", companion=f"sqlite:///{tmp_path}/jobs.db")
-    with pytest.raises(BackendUnavailable):
-        await app.aopen()
-    await app.aclose()
+
+    @app.task(name="work")
+    async def work() -> str:
+        return "done"
+
+    async with app, app.foreman(concurrency=1):
+        job = await work.aenqueue()
+        assert await job.aresult(timeout=30) == "done"
+        [finding] = (await app.core.backend().probe())["findings"]
+        assert (finding["level"], finding["check"]) == ("warn", "broker")
+        assert "amqp://localhost:1 cannot be reached" in finding["says"]
+    without = Treadle("amqp://localhost:1", companion="redis://localhost:1")
+    with pytest.raises(BackendUnavailable, match="redis"):
+        await without.aopen()
+    await without.aclose()
+
+
+async def test_a_server_that_objects_is_refused_when_an_app_opens(
+    rabbitmq_url: str, tmp_path: Path
+) -> None:
+    """It is there, so that something is wrong with the URL."""
+    parts = urlsplit(rabbitmq_url)
+    host = parts.netloc.rpartition("@")[2]
+    companion = f"sqlite:///{tmp_path}/jobs.db"
+    for url in (
+        parts._replace(path="/nowhere").geturl(),
+        parts._replace(netloc=f"guest:wrong@{host}").geturl(),
+    ):
+        app = Treadle(url, companion=companion)
+        with pytest.raises(BackendUnavailable, match="does not let us in"):
+            await app.aopen()
+        await app.aclose()

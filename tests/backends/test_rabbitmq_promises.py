@@ -17,6 +17,7 @@ from treadle.backends.rabbitmq.envelope import encode as encoded
 from treadle.backends.rabbitmq.layout import Line, Names
 from treadle.clock import SystemClock
 from treadle.errors import InvalidOption, Unsupported
+from treadle.fates import Fate
 from treadle.faults import Fault
 from treadle.ids import SystemIds
 from treadle.ports import Query, Settlement
@@ -184,16 +185,23 @@ async def test_an_expired_job_is_a_dead_letter_and_does_not_run(bench: Bench) ->
     store = await bench.driver()
     late = await store.add(expires=In(0.0))
     good = await store.add(expires=In(60.0))
-    assert await store.claimed(5) == [good]
+    claimed = await store.ask(5)
+    assert [lease.spec.id for lease in claimed.leases] == [good]
     [letter] = await bench.letters()
     assert (letter.envelope.spec.id, letter.cause) == (late, Cause.EXPIRED)
+    [fate] = claimed.fates
+    assert (fate.id, fate.state, fate.cause, fate.attempt) == (
+        late, JobState.FAILED, Cause.EXPIRED, None,
+    )  # fmt: skip
 
 
 async def test_what_cannot_be_read_is_a_dead_letter_as_it_is(bench: Bench) -> None:
     store = await bench.driver()
     good = await store.add()
     await bench.publish(b"\xc1 no message of ours")
-    assert await store.claimed(5) == [good]
+    claimed = await store.ask(5)
+    assert [lease.spec.id for lease in claimed.leases] == [good]
+    assert [one.cause for one in claimed.fates] == [Cause.UNDECODABLE]
     [message] = await bench.dead()
     assert message.body == b"\xc1 no message of ours"
     assert (message.header.properties.headers or {})["treadle-cause"] == "undecodable"
@@ -288,10 +296,12 @@ async def test_what_a_dead_process_held_runs_alone(bench: Bench) -> None:
 async def test_a_job_that_takes_processes_with_it_is_stopped(bench: Bench) -> None:
     job_id = await (await bench.driver()).add(max_crashes=2)
     deaths = 0
+    fates: list[Fate] = []
     for _ in range(4):
         store = await bench.driver()
-        leases = await store.claim()
-        if not leases:
+        claimed = await store.ask()
+        fates += claimed.fates
+        if not claimed.leases:
             break
         deaths += 1
         await bench.die(store)
@@ -300,6 +310,9 @@ async def test_a_job_that_takes_processes_with_it_is_stopped(bench: Bench) -> No
     [letter] = await bench.letters()
     assert (letter.envelope.spec.id, letter.cause) == (job_id, Cause.CRASHED)
     assert letter.envelope.crashes == 2
+    assert [(one.state, one.cause, one.attempt, one.crashes) for one in fates] == [
+        (JobState.QUEUED, Cause.CRASHED, 1, 1), (JobState.FAILED, Cause.CRASHED, 2, 2),
+    ]  # fmt: skip
 
 
 async def test_at_most_once_never_runs_again(bench: Bench) -> None:
@@ -343,6 +356,28 @@ async def test_a_lease_that_nobody_renews_goes_back(bench: Bench) -> None:
     assert await store.extend(forgotten) == [Renewal.LOST]
     [again] = await store.claim(5)
     assert (again.spec.id, again.suspect, again.crashes) == (job_id, True, 0)
+
+
+async def test_leases_that_lapse_are_given_back_once_whoever_sees_it_first(bench: Bench) -> None:
+    """A foreman that was asleep renews and claims at the same moment."""
+    store = await bench.driver()
+    ids = await store.add_many(5)
+    forgotten = await store.claim(5, lease=0.01)
+    await SystemClock().sleep(0.05)
+    client = store.backend._client
+    desk = client.desks.find(forgotten[0].token.nonce)
+
+    async def seen() -> None:
+        await asyncio.gather(*(client.ends.lapse(desk) for _ in range(3)))
+
+    await store.backend._on_thread(seen())
+    # Suspects come one at a time.
+    found: list[str] = []
+    while leases := await store.claim(5):
+        found += [lease.spec.id for lease in leases]
+        for lease in leases:
+            await store.done(lease)
+    assert sorted(found) == sorted(ids)
 
 
 # ----------------------------------------------------------------- duplicates
@@ -453,7 +488,7 @@ async def test_the_probe_says_what_may_be_lost(bench: Bench) -> None:
     await store.fail(await store.run())
     await store.add_many(2)
     facts = await store.backend.probe()
-    assert (facts["backend"], facts["durability"]) == ("rabbitmq", "fsync")
+    assert (facts["backend"], facts["durability"]) == ("rabbitmq", "full")
     assert (facts["jobs"], facts["dead_letters"], facts["queues"]) == (2, 1, 1)
     checks = {finding["check"] for finding in facts["findings"]}
     assert "dead letters" in checks

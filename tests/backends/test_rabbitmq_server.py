@@ -10,6 +10,7 @@ import aiormq
 import pytest
 
 from tests.servers import own
+from treadle import Treadle
 from treadle.backends.rabbitmq import RabbitBackend, connect
 from treadle.clock import SystemClock
 from treadle.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
@@ -45,6 +46,16 @@ async def store(server: RabbitServer) -> AsyncIterator[Driver]:
     yield Driver(backend, SystemClock(), ids)  # type: ignore[arg-type]
     await backend.aclose()
     backend.close()
+
+
+async def nothing() -> None: ...
+
+
+def account(server: RabbitServer, name: str, rights: str) -> str:
+    """The URL of a new account that may do so much."""
+    server.control("add_user", name, "secret")
+    server.control("set_permissions", "-p", "/", name, rights, rights, rights)
+    return server.url.replace("guest:guest", f"{name}:secret")
 
 
 async def eventually(store: Driver) -> list[str]:
@@ -147,3 +158,38 @@ async def test_a_channel_that_the_server_closes_loses_its_leases(store: Driver) 
     assert await store.extend(lease) == [Renewal.LOST]
     assert await store.settle(lease, Done()) is Settled.LOST
     assert await eventually(store) == [lease.spec.id]
+
+
+async def test_an_account_with_the_documented_rights_is_enough(
+    server: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = account(server, "least", r"^(tr\.|amq\.(gen|default))")
+    ids = SystemIds()
+    backend = connect(url, ids=ids, namespace=f"t-{ids.new()}")
+    await backend.open()
+    try:
+        store = Driver(backend, SystemClock(), ids)  # type: ignore[arg-type]
+        added = await store.add_many(3)
+        assert await store.claimed(10) == added
+        assert not caplog.records
+    finally:
+        await backend.aclose()
+        backend.close()
+
+
+async def test_a_right_that_is_lacking_is_named(server: RabbitServer) -> None:
+    app = Treadle(account(server, "lesser", r"^tr\."))
+    note = app.task(nothing)
+    with pytest.raises(BackendError, match=r"lacks a right: .* on '\^\(tr\\\.\|amq"):
+        await note.aenqueue()
+    await app.aclose()
+
+
+async def test_a_virtual_host_that_does_not_exist_is_said(server: RabbitServer) -> None:
+    app = Treadle(server.url.replace("%2F", "nowhere") + "?patience=2")
+    note = app.task(nothing)
+    with pytest.raises(
+        BackendUnavailable, match=r"does its virtual host exist, and may the account use it\?"
+    ):
+        await note.aenqueue()
+    await app.aclose()

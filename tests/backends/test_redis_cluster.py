@@ -22,6 +22,18 @@ def cluster() -> Iterator[RedisCluster]:
         yield cluster
 
 
+class TestShards(BackendContract):
+    """Shards of one namespace have slots of their own, and so nodes."""
+
+    @pytest.fixture
+    def make(self, cluster: RedisCluster, clock: ManualClock, ids: Ids) -> Make:
+        """Backends over one namespace, in three of the slots."""
+        name = f"test-{SystemIds().new()}"
+        return lambda **options: connect(
+            f"{cluster.url}?shards=3", clock=clock, ids=ids, namespace=name, **options
+        )
+
+
 class TestCluster(BackendContract):
     """Every script stays in the one slot of its namespace."""
 

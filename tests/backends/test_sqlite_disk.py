@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, opened, session
-from treadle.backends.sqlite import SqliteBackend, connect
+from treadle.backends.sqlite import connect
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.backends.sqlite.disk import Ballast, file_system, prepare
 from treadle.errors import (
     BackendFull,

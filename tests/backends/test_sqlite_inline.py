@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, opened, session
-from treadle.backends.sqlite import SqliteBackend, journal
+from treadle.backends.sqlite import journal
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.backends.sqlite.log import Log
 from treadle.backends.sqlite.tx import Reading
 from treadle.backends.sqlite.writer import Operation
@@ -31,12 +32,12 @@ def where(monkeypatch: pytest.MonkeyPatch) -> Where:
     threads: list[str] = []
     tell = Operation.__init__
 
-    def told(self: Operation, run: Callable[[Any], Any], **options: bool) -> None:
+    def told(self: Operation, run: Callable[[Any], Any], untold: Any, **options: bool) -> None:
         def seen(tx: Any) -> Any:
             threads.append(threading.current_thread().name)
             return run(tx)
 
-        tell(self, seen, **options)
+        tell(self, seen, untold, **options)
 
     def asked() -> list[str]:
         found, threads[:] = threads[:], []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, opened, session
-from treadle.backends.sqlite import SqliteBackend
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.clock import SystemClock
 from treadle.errors import BackendStalled
 from treadle.ports import Query

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, opened, session
-from treadle.backends.sqlite import SqliteBackend, journal
+from treadle.backends.sqlite import journal
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.backends.sqlite.tx import Tx
 from treadle.errors import LeaseLost, NotOpen
 from treadle.ports import Claim, Query, QueueRule, Settlement, Write

@@ -103,6 +103,21 @@ def test_a_store_inside_a_process_is_refused_where_nobody_could_enqueue(shell: S
     assert "sqlite:///jobs.db" in message
 
 
+@pytest.mark.parametrize("waits", [[], ["--wait"]])
+def test_a_job_that_would_end_with_its_command_is_refused(shell: Shell, waits: list[str]) -> None:
+    shell.tasks.write_text(shell.tasks.read_text().replace("sqlite:///jobs.db", "memory://"))
+    message = shell.refused("enqueue", "tasks:app", "add", "1", *waits)
+    assert "the job would end with this command" in message
+    assert "--url sqlite:///jobs.db" in message
+    assert shell("enqueue", "tasks:app", "add", "1", "--url", "sqlite:///jobs.db").out.strip()
+
+
+def test_an_eager_app_runs_the_job_of_the_command(shell: Shell) -> None:
+    tasks = shell.tasks.read_text()
+    shell.tasks.write_text(tasks.replace('Treadle("sqlite:///jobs.db")', "Treadle(eager=True)"))
+    assert shell("enqueue", "tasks:app", "add", "1", "2", "--wait").out == "3\n"
+
+
 def test_an_app_without_tasks_is_warned_of(shell: Shell) -> None:
     shell.tasks.write_text('from treadle import Treadle\napp = Treadle("sqlite:///jobs.db")\n')
     result = shell("run", "tasks:app", "--burst", "--log-level", "critical")

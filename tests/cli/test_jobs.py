@@ -14,7 +14,8 @@ from treadle.records import NewJob
 KEYS = {
     "id", "task", "queue", "state", "reason", "priority", "attempt", "tries", "crashes", "suspect",
     "cancel_asked", "created", "due", "expires", "started", "finished", "lease_until", "holder",
-    "waits_for", "key", "unique", "flow", "tags", "meta", "progress", "skipped", "cause", "error",
+    "waits_for", "key", "unique", "flow", "parent", "tags", "meta", "progress", "skipped",
+    "cause", "error",
 }  # fmt: skip
 
 

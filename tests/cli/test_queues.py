@@ -48,10 +48,19 @@ def test_a_pause_holds_for_what_is_below_until_it_is_resumed(queued: Shell) -> N
     assert mail["paused_reason"] == "full inbox"
     assert mail["paused_by"]
     assert "with mail" in queued("queues", "list").out
+
     said = queued("queues", "resume", "mail.acme").out
     assert said == "queue 'mail.acme' is resumed, but still paused with mail\n"
     assert queued("queues", "resume", "mail").out == "queue 'mail' is resumed\n"
     assert not any(one["paused"] for one in queued("queues", "list", "--json").json)
+
+
+def test_a_pause_of_a_queue_that_nobody_knows_is_warned_of(queued: Shell) -> None:
+    said = queued("queues", "pause", "mial")
+    assert "nothing is known of a queue 'mial'" in said.err
+    assert "did you mean 'mail'?" in said.err
+    for known in ("mail", "mail.beta"):
+        assert queued("queues", "pause", known).err == ""
 
 
 def test_a_paused_queue_is_not_served(queued: Shell) -> None:

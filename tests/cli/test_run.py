@@ -104,6 +104,18 @@ def test_dev_takes_the_new_code(shell: Shell) -> None:
     assert process.returncode == 0
 
 
+def test_dev_shows_each_failure_where_it_happened(shell: Shell) -> None:
+    shell.tasks.write_text(
+        shell.tasks.read_text().replace("@app.task\ndef fail", "@app.task(retry=1)\ndef fail")
+    )
+    with shell.program("dev", "tasks:app", "--no-reload") as process:
+        shell.enqueue("fail")
+        for event in ("job.retrying", "raise ValueError(reason)"):
+            lines_until(process, event)
+        process.terminate()
+        process.communicate()
+
+
 def test_dev_waits_for_code_that_works(shell: Shell) -> None:
     good = shell.tasks.read_text()
     shell.tasks.write_text("import nothing_of_that_name\n")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tests.backends.sqlite_support import claim, finish, job, session
-from treadle.backends.sqlite import SqliteBackend
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.faults import Fault
 from treadle.ports import Cancel, Held, Query, Settlement
 from treadle.records import After, Cause, In, Note, Session

@@ -23,7 +23,7 @@ from tests.faults.damage_support import (
     populate,
 )
 from tests.model.sqlite_insides import check
-from treadle.backends.sqlite import SqliteBackend
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.ports import Delete, Query, QueueRule, Retry, Write
 from treadle.records import (
     FINAL,

@@ -14,7 +14,7 @@ from tests.faults.damage_support import damage, overwrite
 from tests.fixtures.first_values import ENVELOPES, VALUES, codec, shape
 from tests.fixtures.make_first_format import FOLDER, Expected, make
 from tests.model.sqlite_insides import check
-from treadle.backends.sqlite import SqliteBackend
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.ports import Held, Query, QueueRule, Write
 from treadle.records import (
     Cause,

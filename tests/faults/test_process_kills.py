@@ -26,6 +26,7 @@ async def die(trial: Trial, point: str, rule: str) -> int:
     return await child.ended()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lot", LOTS, ids=lambda lot: f"from {lot[0]}")
 async def test_killed_at_every_step(tmp_path: Path, lot: tuple[str, ...]) -> None:
     async with trial(tmp_path) as one:

@@ -67,6 +67,7 @@ async def test_a_zombie_changes_nothing_and_ends_its_code(tmp_path: Path, then: 
         assert [await job.aresult() for job in (held, late)] == [fence, fence]
 
 
+@pytest.mark.slow
 async def test_a_whole_group_that_is_frozen_comes_back_to_work(tmp_path: Path) -> None:
     """As with a machine that was suspended: nobody is left to take over meanwhile."""
     async with trial(tmp_path) as one:

@@ -78,11 +78,30 @@ async def test_a_frozen_server_holds_nobody_up(server: RabbitServer, bench: Benc
     running = await bench.store.run()
     server.freeze()
     try:
-        assert await took(bench.store.add()) < 10
-        # It is left alone by now.
+        # One request finds out.
+        assert await took(bench.store.add()) < 5
+        # It is left alone by now, and nobody waits for the answer whether it is back.
         assert await took(bench.store.add_many(20)) < 2
+        bench.backend._client._away_until = 0.0
+        assert await took(bench.store.add()) < 2
         assert await took(bench.store.done(running)) < 2
-        assert len(await bench.store.claimed(30)) == 21
+        assert len(await bench.store.claimed(30)) == 22
+    finally:
+        server.thaw()
+    await bench.named()
+
+
+async def test_a_claim_waits_for_a_frozen_server_no_longer_than_its_lease_bears(
+    server: RabbitServer, bench: Bench
+) -> None:
+    """Else what is claimed could not be run any more."""
+    [wanted] = await bench.store.add_many(1)
+    server.freeze()
+    try:
+        began = SystemClock().monotonic()
+        [lease] = await bench.store.claim(5, lease=2.0)
+        assert SystemClock().monotonic() - began < 1.5
+        assert lease.spec.id == wanted
     finally:
         server.thaw()
     await bench.named()

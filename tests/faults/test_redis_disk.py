@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.redis_support import driving, judged, shop, url_of
+from tests.faults.shop_support import driving, judged, shop, url_of
 from tests.servers import own, valkey
 from treadle.errors import BackendUnavailable
 from treadle.testing.servers import RedisServer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.redis_support import driving, judged, shop
+from tests.faults.shop_support import driving, judged, shop
 from tests.servers import own
 from treadle.clock import SystemClock
 from treadle.errors import BackendUnavailable, Unsupported
@@ -30,13 +30,14 @@ async def test_a_failover_under_load_loses_nothing_that_a_replica_has(tmp_path: 
             with one.unreliable():
                 old.kill()
                 await asyncio.to_thread(servers.await_other, old)
-            # The one that is left has no copy: nothing is accepted until there is one again.
-            await asyncio.to_thread(old.start)
-            # Whichever of the two leads then.
-            await eventually(
-                lambda: servers.primary.info("replication").get("connected_slaves") == "1",
-                patience=40.0,
-            )
+                # The one that is left has no copy: nothing is accepted until there is one again,
+                # and what is claimed meanwhile is answered when it may be too late to start it.
+                await asyncio.to_thread(old.start)
+                # Whichever of the two leads then.
+                await eventually(
+                    lambda: servers.primary.info("replication").get("connected_slaves") == "1",
+                    patience=40.0,
+                )
             await one.work.aenqueue_many([(0.01,) for _ in range(50)])
             await one.until_done(100)
         await judged(url, tmp_path)

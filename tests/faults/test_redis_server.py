@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.redis_support import LEASE, Shop, driving, judged, shop, url_of
+from tests.faults.shop_support import LEASE, Shop, driving, judged, shop, url_of
 from tests.servers import own
 from treadle.backends.redis import connect
 from treadle.clock import SystemClock

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from treadle.backends import open as open_backend
-from treadle.backends.sqlite import SqliteBackend
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.ids import SystemIds
 from treadle.ports import Backend, Claim, Claimed, Query, Settlement
 from treadle.records import In, JobState, NewJob, Session, SessionInfo, Settled

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, opened, session
-from treadle.backends.sqlite import SqliteBackend
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.ports import Cancel, Held, Query, QueueRule, Settlement, Write
 from treadle.records import After, Hold, In, Settled, Spend, Unique
 from treadle.verdicts import Again, Failed

@@ -14,7 +14,8 @@ import pytest
 
 from tests.backends.sqlite_support import claim, finish, job, jobs, opened, session
 from tests.backends.test_sqlite_processes import Child, counts, ready, url
-from treadle.backends.sqlite import SqliteBackend, journal
+from treadle.backends.sqlite import journal
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.errors import BackendStalled
 from treadle.ports import Granted, Held, Query
 from treadle.records import Hold, JobState, Lease, PushStatus, Renewal, Session, Settled

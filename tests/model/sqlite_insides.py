@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from treadle.backends.common.jobrow import STATES
-from treadle.backends.sqlite import SqliteBackend
+from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.backends.sqlite.tx import Reading
 from treadle.ports import Backend
 from treadle.records import FINAL, JobState

@@ -61,7 +61,11 @@ INSIDES: dict[Make, Check] = {
     memory: memory_insides.check,
     redis: redis_insides.check,
 }
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("short_patience")]
+pytestmark = [
+    pytest.mark.random,
+    pytest.mark.timeout(180),
+    pytest.mark.usefixtures("short_patience"),
+]
 
 
 @pytest.fixture

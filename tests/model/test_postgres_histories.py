@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,11 @@ from treadle.testing.model import Make, Setup, check_model
 
 __all__ = ["postgres_url"]
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("short_patience")]
+pytestmark = [
+    pytest.mark.random,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("short_patience"),
+]
 
 
 @pytest.fixture
@@ -25,9 +30,9 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def make(postgres_url: str, testrun_uid: str) -> Iterator[Make]:
+def make(postgres_url: str) -> Iterator[Make]:
     """Backends over one namespace, which is empty when a history begins."""
-    namespace = f"model{testrun_uid[:12]}"
+    namespace = f"model{os.getpid()}"
     last: list[object] = []
 
     def made(setup: Setup) -> Backend:

@@ -117,6 +117,13 @@ def test_an_unknown_option_names_the_nearest(make: Any, says: str) -> None:
         (lambda: Retry(until=["no"]), "until: 'no' is not a function that tells"),
         (lambda: Retry(backoff=type), "backoff: .* but a class"),
         (lambda: Retry(backoff="soon"), "backoff: 'soon' is not a duration"),
+        (
+            lambda: Retry(backoff="exponential"),
+            r"the curve is made by backoff\.exponential\('1s'\)",
+        ),
+        (lambda: Rate(1, per=1, algorithm="fixed_window"), "did you mean 'fixed'"),
+        (lambda: Rate(1, per=1, algorithm="sliding_window"), "did you mean 'sliding'"),
+        (lambda: Rate(0.5, per=1), r"in a longer time is Rate\(1, per=2\)"),
         (lambda: Timeout(0), "attempt: 0 is not above 0; None means without bound"),
         (lambda: Timeout(total="0s"), "total: '0s' is not above 0"),
         (lambda: Breaker(0), "threshold: 0 is not a whole number from 1"),

@@ -185,6 +185,8 @@ def test_what_an_option_holds() -> None:
     for wrong in (3, "slots"):
         with pytest.raises(InvalidOption, match=f"limits: {wrong!r} is not a list of Rate"):
             Limits.of(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match=r"give each by itself: Limits\(Slots\(4\), …\)"):
+        Limits([Slots(1)])  # type: ignore[arg-type]  # what is wrong here
     with pytest.raises(InvalidOption, match="limits: 3 is not a Rate or Slots"):
         Limits.of([one, 3])  # type: ignore[list-item]
 

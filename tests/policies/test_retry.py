@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -142,8 +143,9 @@ def test_a_result_that_will_not_do() -> None:
     retry = Retry(3, on=OSError, backoff=2, until=[bool, big_enough])
     rejected = retry.rejects(1, info)
     assert isinstance(rejected, ResultRejected)
+    assert pickle.loads(pickle.dumps(rejected)).result == "1"
     assert str(rejected) == "the result of attempt 4 was not accepted by big_enough"
-    assert rejected.attempts == 4
+    assert (rejected.attempts, rejected.validator) == (4, "big_enough")
     assert rejected.__cause__ is None
     assert after(retry, rejected) == 2
     assert after(retry, rejected, tries=3) is None

@@ -132,6 +132,19 @@ def test_filters_of_a_command(wanted: Filter) -> None:
     tried(lambda: wanted.query(1_800_000_000.0), InvalidOption)
 
 
+CONDITIONS = [
+    "ids", "queue", "state", "task", "tags", "unique", "key", "flow", "since", "until", "error",
+    "oldest_first", "limit", "cursor", "counts", "wrong",
+]  # fmt: skip
+
+
+@fuzzed
+@given(st.dictionaries(st.sampled_from(CONDITIONS), junk, min_size=1, max_size=3))
+def test_conditions_on_jobs(conditions: dict[str, Any]) -> None:
+    with Treadle("memory://") as fresh:
+        tried(lambda: fresh.jobs(**conditions), InvalidOption, UnknownOption)
+
+
 @fuzzed
 @given(st.lists(st.one_of(hostile_text, hostile_text.map("b=".__add__)), max_size=4), maybe)
 def test_words_of_a_command(words: list[str], kwargs: str | None) -> None:

@@ -14,6 +14,7 @@ import pytest
 import treadle
 from treadle.testing.clock import settle
 from treadle.testing.leaks import leaked_tasks, leaks_checked
+from treadle.testing.servers.waiting import until
 
 pytest_plugins = ("pytester",)
 
@@ -64,6 +65,18 @@ def test_a_child_is_found() -> None:
             [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
         )
     child.communicate()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_child_that_changes_its_program_was_there_before() -> None:
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "read _; exec sleep 60"], stdin=subprocess.PIPE
+    ) as child:
+        command = Path(f"/proc/{child.pid}/cmdline")
+        with leaks_checked(patience=0.05, ignore=("pipe:*",)):
+            child.stdin.close()  # type: ignore[union-attr]
+            assert until(lambda: command.read_bytes().startswith(b"sleep"), 20)
+        child.kill()
 
 
 def test_what_is_ignored_by_name_passes() -> None:

@@ -433,6 +433,27 @@ def forgotten_in_a_crash(run: Run) -> None:
     run.keep("shared")
 
 
+def forgotten_in_a_crash_and_given_to_the_same(run: Run) -> None:
+    run.push("shared")
+    run.grant("shared", 1, "two")
+    run.start("shared", 1, "two")
+    run.effect("shared", 1, "two")
+    run.fault("store", Blow.CRASHED)
+    run.tick(0.9)
+    run.work("shared", 1, "two")
+    run.keep("shared")
+
+
+def killed_while_its_verdict_is_carried_out(run: Run) -> None:
+    run.push("again")
+    run.grant("again", 1, "four")
+    run.start("again", 1, "four")
+    run.books["four"].sent("again", 1, "again")
+    run.work("again", 2, "two")
+    run.fault("four", Blow.KILLED)
+    run.keep("again", 2, tries=1)
+
+
 def to_be_repeated(run: Run) -> None:
     run.push("flaky")
     run.grant("flaky", 1, "two")
@@ -451,6 +472,8 @@ def to_be_repeated(run: Run) -> None:
         asleep_before_the_start,
         wanted_again,
         forgotten_in_a_crash,
+        forgotten_in_a_crash_and_given_to_the_same,
+        killed_while_its_verdict_is_carried_out,
         to_be_repeated,
     ],
 )

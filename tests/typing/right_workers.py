@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -65,12 +66,15 @@ def plain_code() -> None:
         model.resize(3)
         model.restart(index=0)
         model.stop(drain=False, timeout=1.0)
+        model.stop(timeout="1s")
     with Settings.options(balancing="sticky").init("ours") as settings:
         assert_type(settings.call(Settings.both), Future[tuple[str, int]])
         settings.keyed("a").both()
     with Pool("thread", max_workers=4) as pool:
         assert_type(pool.submit(double, 3), Future[int])
         assert_type(pool.submit(len, "four").result(), int)
+        assert_type(pool.executor().submit(double, 3), concurrent.futures.Future[int])
+        assert_type(pool.executor().submit(len, "four"), concurrent.futures.Future[int])
 
 
 async def asynchronous_code() -> None:

@@ -213,3 +213,46 @@ def test_secrets_are_not_shown(url: str, shown: str) -> None:
     assert mask(url) == shown
     assert {one.name: one.value for one in origins(load(url=url))}["url"] == shown
     assert "s3cret" not in refusal(foreman={"concurrency": f"redis://u:{'s3cret'}@h"})
+
+
+def test_tables_with_names_of_ones_own(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "treadle.toml").write_text(
+        '[backends]\nfast = "redis://a"\nbulk = "sqlite:///b.db"\n'
+        '[routes]\nmail = "fast"\nimages.thumbs = "bulk"\n"a:b" = "fast"\n'
+    )
+    monkeypatch.setenv("TREADLE_BACKENDS__FAST", "redis://u:secret@b")
+    monkeypatch.setenv("TREADLE_ROUTES", "mail=bulk, a.b = fast")
+    monkeypatch.setenv("TREADLE_ROUTES__SMS__LATE", "bulk")
+    settings = load(routes={"mail": "default"})
+    assert settings.backends == {
+        "fast": "redis://u:secret@b",
+        "bulk": f"sqlite:///{directory}/b.db",
+    }
+    assert settings.routes == {
+        "mail": "default",
+        "images.thumbs": "bulk",
+        "a:b": "fast",
+        "a.b": "fast",
+        "sms.late": "bulk",
+    }
+    assert "secret" not in repr(settings)
+    assert settings.sources["routes.mail"] == "argument"
+    shown = {one.name: one.value for one in origins(settings)}
+    assert shown["backends.fast"] == "redis://u:***@b"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("TREADLE_BACKENDS", "redis://:secret@a", "write .*TREADLE_BACKENDS__NAME=URL"),
+        ("TREADLE_BACKENDS__A", "here", "backends.a is 'here', but must be a URL"),
+        ("TREADLE_ROUTES", "mail", "write 'mail=fast,images.thumbs=bulk'"),
+    ],
+)
+def test_tables_that_cannot_be_read(
+    variable: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidOption, match=says) as refused:
+        load()
+    assert "secret" not in str(refused.value)

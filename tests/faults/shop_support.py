@@ -1,4 +1,4 @@
-"""What the tests of faults around Redis have in common."""
+"""What the tests of faults around servers have in common."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from treadle import CONTEXT, Context, Treadle
-from treadle.backends.redis import RedisBackend, connect
+from treadle import CONTEXT, Context, Treadle, backends
 from treadle.backends.redis.scripts import script
 from treadle.clock import Clock, SystemClock
 from treadle.ids import SystemIds
@@ -17,9 +16,10 @@ from treadle.testing import ManualClock
 from treadle.testing.contract import Driver
 from treadle.testing.ledger import Blow, Findings, Ledger, check, dump, witnessed
 
-__all__ = ["LEASE", "Shop", "driving", "judged", "shop", "text_of", "url_of"]
+__all__ = ["LEASE", "NAMESPACE", "Shop", "driving", "judged", "shop", "text_of", "url_of"]
 
 LEASE = 3.0
+NAMESPACE = "faults"
 OPTIONS = {"lease": LEASE, "suspect_every": 0.3, "concurrency": 10, "grace": 5.0}
 
 
@@ -37,7 +37,7 @@ async def driving(url: str, clock: Clock | None = None) -> AsyncIterator[Driver]
     """A backend whose jobs go by a clock that the test moves; the network has the real one."""
     moved = clock or ManualClock()
     ids = SystemIds(moved)
-    backend: RedisBackend = connect(url, clock=moved, ids=ids, namespace="faults")
+    backend = backends.open(url, clock=moved, ids=ids, namespace=NAMESPACE)
     try:
         await backend.open()
         yield Driver(backend, moved, ids)  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ class Shop:
     """An app whose jobs write down when they start and when they have done their work."""
 
     def __init__(self, url: str, ledger: Ledger, directory: Any, **options: Any) -> None:
-        self.app = Treadle(url, namespace="faults", **options)
+        self.app = Treadle(url, namespace=NAMESPACE, **options)
         self.ledger = ledger
         self._directory = directory
         self.doing = asyncio.Event()
