@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from treadle import Breaker, Fail, JobFailed, JobState, Retry, Treadle, backoff
+
+# It tells of its failures itself; else each would be in the log with its traceback.
+logging.getLogger("treadle").addHandler(logging.NullHandler())
 
 app = Treadle("sqlite:///failures.db")
 service_is_up = False

@@ -7,8 +7,12 @@ memory, jobs are gone with the process; over SQLite they survive it.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from treadle import Fail, Foreman, Job, JobFailed, RetryLater, Treadle, Worker, task
+
+# It tells of its failures itself; else each would be in the log with its traceback.
+logging.getLogger("treadle").addHandler(logging.NullHandler())
 
 PAGES = {f"https://library.example/{n}": f"page {n}" for n in range(20)}
 MISSING = "https://library.example/missing"
