@@ -8,8 +8,9 @@ URL ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 NEWEST := .venv-newest
-# Tests run side by side in so many processes.
-JOBS ?= 2
+# Tests run side by side in so many processes: one more than cores, because many wait for others.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+JOBS ?= $(shell expr $(CORES) + 1)
 # What runs them; tools/steady.py tells those that fail from those that are unsteady.
 PYTEST ?= -m pytest
 # What another Python may do otherwise; the rest of the tests looks at what is ours.
@@ -18,25 +19,26 @@ NEWEST_TESTS ?= -m 'not slow and not ray' tests/words tests/policies tests/queue
 	tests/foreman tests/pools tests/stateful tests/typing
 # How often which tests are repeated.
 N ?= 10
-TESTS ?= -m 'not slow' tests/model tests/policies tests/words tests/security
+TESTS ?= -m '(hypothesis or random) and not slow' tests/model tests/simulation tests/policies \
+	tests/words tests/security tests/queue/test_lock_histories.py tests/foreman/test_parts.py
 # How long a soak is to be, and which; a fresh one without a seed.
 MINUTES ?= 10
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env test test-fast test-newest test-all check lint types layers sizes format \
+.PHONY: help env test test-slow test-newest test-all check lint types layers sizes format \
 	coverage mutations repeat soak bench bench-page bench-record demo docs clean
 
 help: ## say what there is
 	@echo "make demo      see it work: ARGS=--crash kills a foreman; URL=redis://localhost"
 	@echo "make test      run the tests; ARGS are pytest's, such as ARGS='-k retry'"
-	@echo "make test-fast the same without the slow ones"
-	@echo "make test-all  the tests here, then on the newest other Python of this machine"
+	@echo "make test-slow those that take long: soaks, Ray, clusters, servers that are killed"
+	@echo "make test-all  both, then the first on the newest other Python of this machine"
 	@echo "make check     lint, types, layers, sizes, documentation"
 	@echo "make format    put the code into its form"
 	@echo "make coverage  branches of policies, ports and foreman that no test takes"
 	@echo "make mutations defects planted one by one: each has a test that must fail"
-	@echo "make repeat    tests with fresh seeds, N=10 times: TESTS=tests/policies"
+	@echo "make repeat    all random tests with fresh seeds, N=10 times: TESTS=tests/policies"
 	@echo "make soak      foremen killed and frozen for MINUTES=10; SEED=… repeats a schedule"
 	@echo "make bench     measure, beside the floor and peers: ARGS='--quick --only drain'"
 	@echo "make docs      build the documentation into docs/_build/html"
@@ -69,10 +71,15 @@ env: $(VENV)/.ready-dev
 # ---------------------------------------------------------------- tests
 
 test: $(VENV)/.ready-test
-	$(RUN) $(PYTEST) -n $(JOBS) --dist worksteal $(ARGS)
-
-test-fast: $(VENV)/.ready-test
 	$(RUN) $(PYTEST) -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+# The status of pytest when ARGS choose no test of a kind.
+NONE = 5
+# What kills and freezes finds its jobs at work only while the machine has time for them; what is
+# judged by its pace has the machine for itself.
+test-slow: $(VENV)/.ready-test
+	$(RUN) $(PYTEST) -n $(CORES) --dist worksteal -m "slow and not alone" $(ARGS) || [ $$? -eq $(NONE) ]
+	$(RUN) $(PYTEST) -m "slow and alone" $(ARGS) || [ $$? -eq $(NONE) ]
 
 test-newest:
 	@if PYTHON='$(PYTHON)' tools/find_python.sh newest >/dev/null; then \
@@ -83,7 +90,7 @@ test-newest:
 		echo "This machine has no other Python from 3.11 on: nothing more to test."; \
 	fi
 
-test-all: test test-newest
+test-all: test test-slow test-newest
 
 coverage: $(VENV)/.ready-test
 	@mkdir -p .cache/coverage
@@ -95,7 +102,7 @@ coverage: $(VENV)/.ready-test
 
 # Takes some minutes; ARGS=--changed for those that a change concerns, ARGS=fence for some.
 mutations: $(VENV)/.ready-test
-	$(RUN) tools/mutate.py --jobs $(JOBS) $(ARGS)
+	$(RUN) tools/mutate.py --jobs $(CORES) $(ARGS)
 
 repeat: $(VENV)/.ready-test
 	@tools/repeat.sh $(RUN) $(N) $(TESTS)
