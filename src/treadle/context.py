@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from treadle.locks.lock import Lock, LockOptions
     from treadle.task import Task
 
-__all__ = ["CONTEXT", "CURRENT", "Attempting", "Context", "Speaker", "current", "descent"]
+__all__ = ["CONTEXT", "CURRENT", "Attempting", "Context", "Speaker", "current"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -465,10 +465,13 @@ class Attempting:
         return self._context
 
     def descent(self, *, at_once: bool) -> dict[str, Any]:
-        """What a job that its code enqueues says of where it comes from.
+        """What a job that its code enqueues says of where it comes from: ``parent``, ``depth``.
+
+        Args:
+            at_once: it has no delay.
 
         Raises:
-            UsageError: there are as many before it as the app allows.
+            UsageError: it would be one too many of those that have each enqueued the next one.
         """
         if not self._facts:
             return {}  # a call that is no job
@@ -508,19 +511,6 @@ class Attempting:
 
 CURRENT: ContextVar[Attempting | None] = ContextVar("treadle.context", default=None)
 """The attempt that runs here. Set around the program of a job."""
-
-
-def descent(*, at_once: bool) -> dict[str, Any]:
-    """What a job that is enqueued here says of where it comes from: ``parent`` and ``depth``.
-
-    Args:
-        at_once: it has no delay.
-
-    Raises:
-        UsageError: it would be one too many of those that have each enqueued the next one.
-    """
-    attempting = CURRENT.get()
-    return {} if attempting is None else attempting.descent(at_once=at_once)
 
 
 def _where() -> Mapping[str, Any]:

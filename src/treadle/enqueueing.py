@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 import msgspec
 
 from treadle.answers import full, handle
-from treadle.context import descent
+from treadle.context import CURRENT
 from treadle.errors import (
     BackendUnavailable,
     EnqueueError,
@@ -26,6 +26,7 @@ from treadle.loopthread import refuse_in_loop
 from treadle.middleware import Enqueuing, compose
 from treadle.mould import Mould, check_needs
 from treadle.records import In, JobRecord, NewJob, Pushed, PushStatus
+from treadle.together import split
 from treadle.transactions import transactions_of
 
 if TYPE_CHECKING:
@@ -317,9 +318,9 @@ async def _push_one(core: Core, call: BoundTask[R], mould: Mould, new: NewJob) -
     if answer.status is _CREATED and not core.bus.heard:
         job = Job(core, new.id, call.task)
     elif answer.status is PushStatus.FULL:
-        job = _answered(core, call, new, await _when_there_is_room(core, mould, new))
+        job = _answered(core, call.task, new, await _when_there_is_room(core, mould, new))
     else:
-        job = _answered(core, call, new, answer)
+        job = _answered(core, call.task, new, answer)
     if eager is not None:
         await eager.drain((job.id,))
     return job
@@ -341,16 +342,17 @@ async def _push_apart(
     """What has become of each call, where there are several stores: none fails for another."""
     several = core.store.several
     assert several is not None, "asked for it"
-    groups: dict[str, list[int]] = {}
-    for at, (call, _) in enumerate(chunk):
-        groups.setdefault(several.route(call.task.mould.queue), []).append(at)
-    pushes = (push(core, [chunk[at] for at in ats]) for ats in groups.values())
-    parts = await asyncio.gather(*pushes, return_exceptions=True)
-    answers: dict[int, Job[Any] | BaseException] = {}
-    for ats, part in zip(groups.values(), parts, strict=True):
-        found = [part] * len(ats) if isinstance(part, BaseException) else part
-        answers.update(zip(ats, found, strict=True))
-    return [answers[at] for at in range(len(chunk))]
+
+    def place(one: _Encoded) -> str:
+        return several.route(one[0].task.mould.queue)
+
+    async def ask(_: str, some: list[_Encoded]) -> Sequence[Job[Any] | BaseException]:
+        try:
+            return await push(core, some)
+        except Exception as error:  # noqa: BLE001  it is the answer to each of them
+            return [error] * len(some)
+
+    return await split(chunk, place, ask)
 
 
 async def _push_chunk_within(
@@ -425,7 +427,7 @@ async def _push_chunk(core: Core, chunk: Sequence[_Encoded]) -> Sequence[Job[Any
         try:
             full = answer.status is PushStatus.FULL
             final = await _when_there_is_room(core, call.task.mould, new) if full else answer
-            jobs.append(_answered(core, call, new, final))
+            jobs.append(_answered(core, call.task, new, final))
         except EnqueueError as error:
             jobs.append(error)
     if eager is not None and not any(isinstance(one, EnqueueError) for one in jobs):
@@ -451,9 +453,9 @@ async def _when_there_is_room(core: Core, mould: Mould, new: NewJob) -> Pushed:
             return answer
 
 
-def _answered(core: Core, call: BoundTask[R], new: NewJob, answer: Pushed) -> Job[R]:
+def _answered(core: Core, task: Task[..., R] | None, new: NewJob, answer: Pushed) -> Job[R]:
     """The handle for what the store said; those who listen are told."""
-    job = handle(core, call.task, new, answer)
+    job = handle(core, task, new, answer)
     if job.created:
         core.tell("job.enqueued", new)
     return job
@@ -464,6 +466,8 @@ async def again(core: Core, record: JobRecord, task: Task[..., R] | None) -> Job
     old, codec = record.spec, core.codec
     outbox = await core.direct_outbox()
     opened = codec.open(old.payload, associated=codec.binding(old.task, old.id))
+    attempting = CURRENT.get()
+    origin = {} if attempting is None else attempting.descent(at_once=True)
     new = msgspec.structs.replace(
         old,
         id=core.ids.new(),
@@ -474,7 +478,7 @@ async def again(core: Core, record: JobRecord, task: Task[..., R] | None) -> Job
         expires=old.expires if isinstance(old.expires, In) else None,
         after=None,
         flow=None,
-        **{"parent": None, "depth": 0, **descent(at_once=True)},
+        **{"parent": None, "depth": 0, **origin},
     )
     job_id = core.store.placed(new)
     payload = codec.seal(opened.body, opened.headers, associated=codec.binding(old.task, job_id))
@@ -482,9 +486,7 @@ async def again(core: Core, record: JobRecord, task: Task[..., R] | None) -> Job
     eager = core.store.eager
     if eager is not None:
         new = eager.adapted(new)
-    job = handle(core, task, new, (await outbox.push((new,)))[0])
-    if job.created:
-        core.tell("job.enqueued", new)
+    job = _answered(core, task, new, (await outbox.push((new,)))[0])
     if eager is not None:
         await eager.drain((job.id,))
     return job

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from treadle.context import descent
+from treadle.context import CURRENT
 from treadle.durability import Durability, gives
 from treadle.errors import InvalidCall, Unsupported
 from treadle.ports import Feature, durability_of, routed
@@ -103,19 +103,22 @@ class Mould:
         Raises:
             UsageError: it would be one too many of those that have each enqueued the next one.
         """
-        origin = descent(at_once="due" not in self._fixed)
+        fixed = self._fixed
+        attempting = CURRENT.get()
+        if attempting is not None:
+            fixed = {**fixed, **attempting.descent(at_once="due" not in fixed)}
         if self._signature is None:
-            return NewJob(id=job_id, task=self._name, payload=payload, **self._fixed, **origin)
+            return NewJob(id=job_id, task=self._name, payload=payload, **fixed)
         arguments = self.arguments(args, kwargs)
         options = self._options
-        fields = dict(self._fixed)
+        fields = dict(fixed)
         if options.key is not None:
             fields["key"] = options.key(arguments)
         if options.unique is not None:
             fields["unique"] = options.unique.of(arguments)
         if options.limits is not None and not options.limits.static:
             fields["asks"] = options.limits.asks(self._name, arguments)
-        return NewJob(id=job_id, task=self._name, payload=payload, **fields, **origin)
+        return NewJob(id=job_id, task=self._name, payload=payload, **fields)
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
         """What a call gives each parameter, defaults included. It was accepted before."""
@@ -193,20 +196,17 @@ def check_needs(needs: Needs | None, store: Store, task: str, queue: str) -> Non
     if needs is None:
         return
     backend = store.backend()
+    features = backend.features
     several = routed(backend)
     if several is not None:
-        backend = _check_route(needs, several, task, queue)
-    missing = needs.features - backend.features
+        backend = several.parts[several.route(queue)]
+        features = backend.features
+        if not several.alone(queue):
+            # Nobody counts the jobs of subqueues that live elsewhere.
+            features -= {Feature.BOUNDS}
+    missing = needs.features - features
     if missing:
-        feature = min(missing)
-        alone = backend.url.startswith("amqp") and Feature.RECORDS not in backend.features
-        other = "give it a companion='redis://…'" if alone else "use another backend"
-        raise Unsupported(
-            f"{backend.url} does not serve {feature.value!r}, which task {task!r} needs; take the "
-            f"option away or {other}",
-            backend=backend.url,
-            feature=feature.value,
-        )
+        raise _unserved(min(missing), backend, several, task, queue)
     # What runs in the process that enqueues it, in a test, is gone with it whatever the store.
     if needs.durability is not None and store.eager is None:
         _check_durability(needs.durability, backend, task)
@@ -224,23 +224,20 @@ def _check_durability(wanted: Durability, backend: Backend, task: str) -> None:
     )
 
 
-def _check_route(needs: Needs, several: Routed, task: str, queue: str) -> Backend:
-    """The backend of a queue, which serves what a task needs."""
-    name = several.route(queue)
-    backend = several.parts[name]
-    features = backend.features
-    if not several.alone(queue):
-        # Nobody counts the jobs of subqueues that live elsewhere.
-        features -= {Feature.BOUNDS}
-    missing = needs.features - features
-    if missing:
-        feature = min(missing)
+def _unserved(
+    feature: Feature, backend: Backend, several: Routed | None, task: str, queue: str
+) -> Unsupported:
+    """The error of a task that needs what the store of its queue does not serve."""
+    who, way = backend.url, "use another backend"
+    if backend.url.startswith("amqp") and Feature.RECORDS not in backend.features:
+        way = "give it a companion='redis://…'"
+    if several is not None:
         others = ", ".join(f"{one!r} ({part.url})" for one, part in several.parts.items())
-        raise Unsupported(
-            f"backend {name!r} ({backend.url}), to which queue {queue!r} is routed, does not serve "
-            f"{feature.value!r} for it, which task {task!r} needs; take the option away, or route "
-            f"the queue with its subqueues to one backend that does. Backends: {others}",
-            backend=backend.url,
-            feature=feature.value,
-        )
-    return backend
+        who = f"backend {several.route(queue)!r} ({who}), to which queue {queue!r} is routed,"
+        way = f"route the queue with its subqueues to one that does. Backends: {others}"
+    return Unsupported(
+        f"{who} does not serve {feature.value!r}, which task {task!r} needs; take the option away, "
+        f"or {way}",
+        backend=backend.url,
+        feature=feature.value,
+    )

@@ -13,6 +13,7 @@ from treadle.fates import Fate, fates_of
 from treadle.ids import Chance
 from treadle.logs import get_logger
 from treadle.records import NewJob, Pushed
+from treadle.together import split
 
 if TYPE_CHECKING:
     from treadle.ports import Backend
@@ -197,20 +198,11 @@ class Outboxes:
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """The answers of the stores, in order; the first failure, once all have answered."""
-        groups: dict[str, list[int]] = {}
-        for at, job in enumerate(jobs):
-            groups.setdefault(self._route(job.queue), []).append(at)
-        if len(groups) == 1:
-            [name] = groups
-            return await self._boxes[name].push(jobs)
-        pushes = (self._boxes[name].push([jobs[at] for at in ats]) for name, ats in groups.items())
-        parts = await asyncio.gather(*pushes, return_exceptions=True)
-        answers: dict[int, Pushed] = {}
-        for ats, part in zip(groups.values(), parts, strict=True):
-            if isinstance(part, BaseException):
-                raise part
-            answers.update(zip(ats, part, strict=True))
-        return [answers[at] for at in range(len(jobs))]
+        return await split(
+            jobs,
+            lambda job: self._route(job.queue),
+            lambda name, some: self._boxes[name].push(some),
+        )
 
     async def idle(self) -> None:
         """Return when all that was put has been answered."""

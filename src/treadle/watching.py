@@ -43,17 +43,17 @@ async def until_final(core: Core, job_id: str, timeout: Duration | None) -> Page
         await _forwarded(core, core.store.spool, job_id, until)
     left = _AT_ONCE
     # Who waits inside of a job holds the place that the other one may need.
-    at_once = _AT_ONCE if CURRENT.get() is None else _LONG
+    to_warn = CURRENT.get() is not None
     while True:
         if until is not None:
             left = max(0.0, until - core.clock.monotonic())
         backend = await core.ready()
-        query = Query(ids=(job_id,), wait=min(at_once, left), ended=True)
+        query = Query(ids=(job_id,), wait=min(_LONG if to_warn else _AT_ONCE, left), ended=True)
         page = await backend.find(query)
         if not page.records or page.records[0].state in FINAL:
             return page
-        if at_once == _LONG and left >= _LONG:
-            at_once = _AT_ONCE
+        if to_warn and left >= _LONG:
+            to_warn = False
             _warn_of_line(page.records[0])
         if left <= 0:
             raise WaitTimeout(

@@ -11,10 +11,10 @@ from itertools import islice
 
 import msgspec
 
-from treadle.backends.common.together import all_of, split
 from treadle.errors import InvalidOption
 from treadle.ports import Altered, Gone, Page, Query
 from treadle.records import JobRecord, JobState
+from treadle.together import all_of, split
 
 __all__ = ["altered_of", "page_of"]
 

@@ -38,6 +38,8 @@ class Untold:
 
     def beside(self, answer: T) -> T:
         """An answer with all that there is."""
+        if not self.fates:
+            return answer
         fates: list[Fate] = []
         while self.fates:
             try:

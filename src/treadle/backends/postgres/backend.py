@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from treadle.backends.common.cells import check
 from treadle.backends.common.ofprocess import OfProcess
@@ -53,8 +53,6 @@ from treadle.queuenames import Matcher
 from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, Settled
 
 __all__ = ["PostgresBackend"]
-
-T = TypeVar("T")
 
 
 class PostgresBackend:
@@ -145,7 +143,9 @@ class PostgresBackend:
         if not left:
             return cast("list[Pushed]", answers)
         rest = iter(await self._store.write(lambda tx: push(tx, left)))
-        return self._told([next(rest) if answer is None else answer for answer in answers])
+        return self._store.untold.beside(
+            [next(rest) if answer is None else answer for answer in answers]
+        )
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs.
@@ -162,7 +162,7 @@ class PostgresBackend:
         if claimed is None:
             claimed = await self._store.write(lambda tx: claim(tx, ask), durable=False)
         self._answers[ask.session.nonce] = ask.request, claimed
-        return self._told(claimed)
+        return self._store.untold.beside(claimed)
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
@@ -189,7 +189,7 @@ class PostgresBackend:
         )
         said = [next(rest) if answer is None else answer for answer in answers]
         # A renewal ends nothing, and comes from a thread where nobody is to be told anything.
-        return said if lease > 0 else self._told(said)
+        return said if lease > 0 else self._store.untold.beside(said)
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
@@ -202,24 +202,24 @@ class PostgresBackend:
         if not left:
             return cast("list[Settled]", answers)
         rest = iter(await self._store.write(lambda tx: settle(tx, left)))
-        return self._told([next(rest) if answer is None else answer for answer in answers])
+        return self._store.untold.beside(
+            [next(rest) if answer is None else answer for answer in answers]
+        )
 
     async def find(self, query: Query) -> Page:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
         if query.wait > 0 and len(query.ids) == 1:
-            return self._told(await self._waiting.for_job(query))
+            return self._store.untold.beside(await self._waiting.for_job(query))
         await self._waiting.pass_time()
-        return self._told(await self._store.read(lambda reading: find(reading, query)))
+        return self._store.untold.beside(
+            await self._store.read(lambda reading: find(reading, query))
+        )
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""
         await self._waiting.pass_time()
         altered = await self._store.write(lambda tx: alter(tx, query, change), again=False)
-        return self._told(altered)
-
-    def _told(self, answer: T) -> T:
-        untold = self._store.untold
-        return untold.beside(answer) if untold.fates else answer
+        return self._store.untold.beside(altered)
 
     # ------------------------------------------------------------- shared state
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -44,7 +44,6 @@ __all__ = ["RabbitBackend"]
 
 _log = get_logger("treadle.rabbitmq")
 _PRESENCE = 60.0
-T = TypeVar("T")
 _COUNTS = Query(counts=True)
 
 
@@ -125,17 +124,15 @@ class RabbitBackend(Threaded[Client]):
     async def close_session(self, session: Session) -> Sequence[Fate]:
         """Give back every lease: as crashed if it was started, else unblamed."""
         await self._on_thread(self._client.close_session(session))
-        return self._told(())
-
-    def _told(self, answer: T) -> T:
-        untold = self._client.untold
-        return untold.beside(answer) if untold.fates else answer
+        return self._client.untold.beside(())
 
     async def push(self, jobs: Sequence[NewJob]) -> Sequence[Pushed]:
         """Add jobs. All are accepted, or it raises, and some may have been."""
+        if not jobs:
+            return []
         for job in jobs:
             self._check(job)
-        return self._told(await self._on_thread(self._client.push(jobs))) if jobs else []
+        return self._client.untold.beside(await self._on_thread(self._client.push(jobs)))
 
     def _check(self, job: NewJob) -> None:
         check_queue(job.queue)
@@ -157,7 +154,7 @@ class RabbitBackend(Threaded[Client]):
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs, as long as they are renewed and their channel is open."""
-        return self._told(await self._on_thread(self._client.claim(ask)))
+        return self._client.untold.beside(await self._on_thread(self._client.claim(ask)))
 
     async def wait(
         self, queues: Sequence[str], timeout: float, exclude: Sequence[str] = ()
@@ -167,7 +164,7 @@ class RabbitBackend(Threaded[Client]):
         await asyncio.wrap_future(
             self._thread.start(self._client.wait(tuple(queues), timeout, tuple(exclude)))
         )
-        return self._told(())
+        return self._client.untold.beside(())
 
     async def wait_for_room(self, queue: str, bound: int, timeout: float) -> Sequence[Fate]:
         """Never: no queue here has a bound."""
@@ -179,14 +176,16 @@ class RabbitBackend(Threaded[Client]):
         """Say which leases are held, and note what is told of them."""
         answers = await self._on_thread(self._client.extend(session, held, lease))
         # A renewal comes from a thread where nobody is to be told anything: the next claim says it.
-        return answers if lease > 0 else self._told(answers)
+        return answers if lease > 0 else self._client.untold.beside(answers)
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
+        if not ends:
+            return []
         for end in ends:
             for job in end.follow_ups:
                 self._check(job)
-        return self._told(await self._on_thread(self._client.ends.settle(ends))) if ends else []
+        return self._client.untold.beside(await self._on_thread(self._client.ends.settle(ends)))
 
     async def find(self, query: Query) -> Page:
         """Counts of what is queued, and nothing else."""

@@ -211,7 +211,7 @@ class RedisBackend:
             check_queue(queue)
         answers = await self._store.run("push", len(jobs), *encode.jobs(jobs))
         said = [pushed(answer) for answer in answers]
-        return self._untold.beside(said) if self._untold.fates else said
+        return self._untold.beside(said)
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs."""
@@ -239,7 +239,7 @@ class RedisBackend:
         if damaged:
             await self._settle([end for end, _ in damaged])
             self._store.untold.fates.extend(fate for _, fate in damaged)
-        return self._untold.beside(found) if self._untold.fates else found
+        return self._untold.beside(found)
 
     def knows_empty(self, queues: Sequence[str], exclude: Sequence[str]) -> bool:
         """Whether a claim in the running loop has just left nothing, and nothing was told since."""
@@ -270,7 +270,7 @@ class RedisBackend:
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
         answers = await self._settle(ends)
-        return self._untold.beside(answers) if self._untold.fates else answers
+        return self._untold.beside(answers)
 
     async def _settle(self, ends: Sequence[Settlement]) -> list[Settled]:
         answers: list[Settled] = []
@@ -289,7 +289,7 @@ class RedisBackend:
             page = await waiting.watch(self._store, self._hub, query)
         else:
             page = await finding.find(self._store, query)
-        return self._untold.beside(page) if self._untold.fates else page
+        return self._untold.beside(page)
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""

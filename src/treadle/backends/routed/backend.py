@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import msgspec
 
-from treadle.backends.common.together import all_of, ended, split
 from treadle.backends.common.untold import Untold
 from treadle.backends.routed.cells import Cells
 from treadle.backends.routed.claiming import Claims
@@ -48,6 +47,7 @@ from treadle.ports import (
 )
 from treadle.queuenames import check_queue
 from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, Settled
+from treadle.together import all_of, ended, split
 
 __all__ = ["RoutedBackend"]
 

@@ -13,12 +13,12 @@ from functools import partial
 import msgspec
 
 from treadle.backends.common.cells import written_rule
-from treadle.backends.common.together import all_of
 from treadle.backends.routed.part import Part
 from treadle.backends.routed.routes import Routes
 from treadle.errors import BackendError, InvalidOption, Unsupported
 from treadle.policies.parking import BREAKER_CELL
 from treadle.ports import QUEUE_CELL, SESSION_CELL, Backend, Cell, Feature, Write
+from treadle.together import all_of
 
 __all__ = ["Cells"]
 

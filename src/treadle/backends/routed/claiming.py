@@ -9,7 +9,6 @@ from typing import TypeVar
 import msgspec
 
 from treadle.backends.common.sessions import closed
-from treadle.backends.common.together import all_of, first_of
 from treadle.backends.common.untold import Untold
 from treadle.backends.routed.part import Part
 from treadle.backends.routed.routes import Names, Routes
@@ -20,6 +19,7 @@ from treadle.ids import Ids
 from treadle.ports import Backend, Claim, Claimed
 from treadle.queuenames import ALL
 from treadle.records import Lease, Session, SessionInfo, Token
+from treadle.together import all_of, first_of
 
 __all__ = ["Claims"]
 

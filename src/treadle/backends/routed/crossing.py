@@ -10,12 +10,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from treadle.backends.common.together import all_of
 from treadle.backends.routed.part import Part
 from treadle.backends.routed.routes import Routes
 from treadle.errors import InvalidOption, Unsupported
 from treadle.ports import Feature, Query
 from treadle.records import Ask, NewJob
+from treadle.together import all_of
 
 __all__ = ["Crossing"]
 

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import msgspec
 
-from treadle.backends.common.together import all_of
 from treadle.backends.routed.claiming import Claims
 from treadle.backends.routed.part import Part
 from treadle.backends.routed.routes import Routes
@@ -19,6 +18,7 @@ from treadle.failpoints import failpoint
 from treadle.logs import get_logger
 from treadle.ports import Held, Settlement
 from treadle.records import NewJob, OnConflict, Renewal, Session, Settled, Token
+from treadle.together import all_of
 from treadle.verdicts import Done
 
 __all__ = ["Endings"]

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from treadle.backends.common.together import ended
 from treadle.backends.common.untold import Untold
 from treadle.clock import Clock
 from treadle.errors import BackendError, BackendUnavailable, TreadleError
 from treadle.ports import Backend
+from treadle.together import ended
 
 __all__ = ["Part"]
 

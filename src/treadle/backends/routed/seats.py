@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from treadle.backends.common.together import ended
 from treadle.backends.routed.part import Part
 from treadle.clock import Clock
 from treadle.errors import BackendError, LeaseLost
@@ -15,6 +14,7 @@ from treadle.ids import Ids
 from treadle.logs import get_logger
 from treadle.ports import Claim, Claimed, Settlement
 from treadle.records import Lease, Session, SessionInfo
+from treadle.together import ended
 from treadle.verdicts import Released
 
 __all__ = ["Seat"]

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from treadle.backends.common.cells import check
 from treadle.backends.common.hub import Waiter
@@ -59,7 +59,6 @@ from treadle.records import Ask, NewJob, Pushed, Renewal, Session, SessionInfo, 
 
 __all__ = ["SqliteBackend"]
 
-T = TypeVar("T")
 
 _LONGEST = 10.0
 """Seconds after which a waiter looks by itself, whatever it was told."""
@@ -171,8 +170,8 @@ class SqliteBackend:
             # It is written at once, in this thread. Who enqueues in the same turn of the loop
             # is to go together in the push after this one, and not each alone.
             await self._clock.sleep(0)
-        answers = await self._store.write(lambda tx: push(tx, jobs), jobs=len(jobs))
-        return self._told(answers)
+        store = self._store
+        return store.untold.beside(await store.write(lambda tx: push(tx, jobs), jobs=len(jobs)))
 
     async def claim(self, ask: Claim) -> Claimed:
         """Lease up to ``limit`` jobs.
@@ -187,7 +186,7 @@ class SqliteBackend:
         nothing_left = not (claimed.more or claimed.suspects_wait or claimed.next_due == 0)
         if nothing_left and store.peers.hears:
             self._emptied = store.hub.notices, frozenset(ask.queues), frozenset(ask.exclude)
-        return self._told(claimed)
+        return store.untold.beside(claimed)
 
     async def extend(
         self, session: Session, held: Sequence[Held], lease: float
@@ -200,24 +199,20 @@ class SqliteBackend:
             jobs=len(held),
         )
         # A renewal ends nothing, and comes from a thread where nobody is to be told anything.
-        return answers if lease > 0 else self._told(answers)
+        return answers if lease > 0 else self._store.untold.beside(answers)
 
     async def settle(self, ends: Sequence[Settlement]) -> Sequence[Settled]:
         """End attempts."""
         if not ends:
             return []
         answers = await self._store.write(lambda tx: settle(tx, ends), frees=True, jobs=len(ends))
-        return self._told(answers)
+        return self._store.untold.beside(answers)
 
     async def alter(self, query: Query, change: Change) -> Altered:
         """Change the jobs that a query finds."""
         await self._settle_time()
         altered = await self._store.write(lambda tx: alter(tx, query, change), frees=True)
-        return self._told(altered)
-
-    def _told(self, answer: T) -> T:
-        untold = self._store.untold
-        return untold.beside(answer) if untold.fates else answer
+        return self._store.untold.beside(altered)
 
     # ------------------------------------------------------------- waiting and looking
 
@@ -276,7 +271,7 @@ class SqliteBackend:
     async def find(self, query: Query) -> Page:
         """Look at jobs; with ``wait`` until the one asked for has changed."""
         if query.wait > 0 and len(query.ids) == 1:
-            return self._told(await self._watch(query))
+            return self._store.untold.beside(await self._watch(query))
         await self._opened()
         brief = 0 < len(query.ids) <= _FEW and not query.counts
         # Mostly nothing is due, so that is looked at together with the jobs.
@@ -286,7 +281,7 @@ class SqliteBackend:
         if ahead.reached(self._clock.now()):
             await self._settle_time()
             page = await self._store.read(lambda reading: find(reading, query), brief=brief)
-        return self._told(page)
+        return self._store.untold.beside(page)
 
     def _until(self, instant: float | None) -> float:
         """Seconds for which a waiter may sleep that has to look at an instant."""

@@ -58,7 +58,7 @@ class Operation:
     ) -> None:
         self.untold = untold
         # What it has made of jobs by itself.
-        self.fates: list[Fate] = []
+        self.fates: Sequence[Fate] = ()
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.run = run
@@ -76,7 +76,7 @@ class Operation:
             self.untold.fates.extend(self.fates)
             return
         if self.error is not None:
-            self.fates = []
+            self.fates = ()
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.answer)
@@ -288,11 +288,10 @@ class Writer:
         for operation in group:
             tx.now = self._clock.now()
             before, told = tx.changed_rows(), len(tx.fates)
-            operation.fates = []
+            operation.fates = ()  # those of a run that was rolled back
             try:
                 operation.answer = operation.run(tx)
-                if len(tx.fates) > told:
-                    operation.fates = tx.fates[told:]
+                operation.fates = tx.fates[told:]
             except sqlite3.Error:
                 raise
             except Surprise:

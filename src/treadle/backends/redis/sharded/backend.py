@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from treadle.backends.common.merging import altered_of, page_of
-from treadle.backends.common.together import all_of, first_of, split, together
 from treadle.backends.redis import sharing
 from treadle.backends.redis.backend import RedisBackend
 from treadle.backends.redis.finding import find
@@ -56,6 +55,7 @@ from treadle.records import (
     SessionInfo,
     Settled,
 )
+from treadle.together import all_of, first_of, split, together
 
 __all__ = ["ShardedBackend"]
 

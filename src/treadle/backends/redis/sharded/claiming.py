@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from treadle.backends.common.together import together
 from treadle.backends.redis.backend import RedisBackend
 from treadle.backends.redis.sharded.forwarding import Forwarder
 from treadle.backends.redis.sharded.letters import Letter
@@ -15,6 +14,7 @@ from treadle.errors import BackendUnavailable
 from treadle.logs import get_logger
 from treadle.ports import Claim, Claimed
 from treadle.records import Lease, Session
+from treadle.together import together
 
 __all__ = ["Claims"]
 

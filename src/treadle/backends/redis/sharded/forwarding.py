@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from treadle.backends.common.cells import written_rule
-from treadle.backends.common.together import all_of
 from treadle.backends.redis.encode import Arg, rule
 from treadle.backends.redis.layout import STATES
 from treadle.backends.redis.sharded.letters import (
@@ -27,6 +26,7 @@ from treadle.ids import Ids
 from treadle.logs import get_logger
 from treadle.ports import Write
 from treadle.records import JobState
+from treadle.together import all_of
 
 __all__ = ["Forwarder"]
 

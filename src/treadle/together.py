@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from treadle.clock import Clock
@@ -12,6 +12,7 @@ __all__ = ["all_of", "ended", "first_of", "split", "together"]
 
 A = TypeVar("A")
 B = TypeVar("B")
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
@@ -38,11 +39,17 @@ async def together(one: Awaitable[A], other: Awaitable[B]) -> tuple[A, B]:
 
 async def split(
     items: Sequence[T],
-    place: Callable[[T], int],
-    ask: Callable[[int, list[T]], Awaitable[Sequence[A]]],
+    place: Callable[[T], K],
+    ask: Callable[[K, list[T]], Awaitable[Sequence[A]]],
 ) -> list[A]:
-    """Ask each store about its own items; the answers in the order of the items."""
-    groups: dict[int, list[int]] = {}
+    """Ask each store about its own items; the answers in the order of the items.
+
+    Args:
+        items: what is asked about.
+        place: the store of an item.
+        ask: asks one store. Its failure is that of all, once all have answered.
+    """
+    groups: dict[K, list[int]] = {}
     for at, item in enumerate(items):
         groups.setdefault(place(item), []).append(at)
     if len(groups) == 1:
