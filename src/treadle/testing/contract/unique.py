@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from treadle.ports import Delete, Feature
+from treadle.ports import Delete, Feature, Query
 from treadle.records import (
     After,
     In,
@@ -232,6 +232,23 @@ class UniqueContract(Contract):
         waiting = await store.add(after=After(ids=(holder,)))
         await store.push(store.job(unique=unique(on_conflict=OnConflict.REPLACE)))
         assert await store.state(waiting) is JobState.FAILED
+
+    @needs(Feature.AFTER)
+    @pytest.mark.parametrize("on_conflict", [OnConflict.REPLACE, OnConflict.RESCHEDULE])
+    async def test_a_job_that_waits_loses_its_key_in_the_push_that_brought_it(
+        self, store: Driver, on_conflict: OnConflict
+    ) -> None:
+        """Push: whatever came before in the same step is there, and what was replaced is not."""
+        awaited = store.job()
+        first = store.job(unique=unique(), after=After(ids=(awaited.id,)))
+        other = store.job(unique=unique(on_conflict=on_conflict), due=In(5.0))
+        replaced = on_conflict is OnConflict.REPLACE
+        status = PushStatus.REPLACED if replaced else PushStatus.RESCHEDULED
+        answers = await store.push(awaited, first, other)
+        assert answers == [created(), created(), Pushed(status, first.id)]
+        page = await store.backend.find(Query(counts=True, limit=1))
+        assert sum(page.counts[awaited.queue].values()) == 2
+        assert await store.claimed(5) == [awaited.id]
 
     @needs(Feature.RECORDS)
     async def test_found_by_its_key(self, store: Driver) -> None:

@@ -263,7 +263,10 @@ local function arrivals(at, number, follow_up)
     at = at + (special and 12 or 3)
   end
   add_fresh()
-  for _, J in ipairs(ADDED) do look_back(J) end
+  for _, J in ipairs(ADDED) do
+    -- One that came after it may have taken its place.
+    if J.state == WAITING then look_back(J) end
+  end
   ADDED = {}
   if SEQ then call('SET', P .. 'seq', whole(SEQ)) end
   return answers
