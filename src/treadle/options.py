@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
@@ -18,6 +17,7 @@ from treadle.keys import KeyLike, KeyRule
 from treadle.policies.breaker import Breaker
 from treadle.policies.limitset import Limits
 from treadle.policies.retry import Retry
+from treadle.pools.childoptions import ChildOptions
 from treadle.pools.needs import NO_NEEDS, PlaceNeeds
 from treadle.pools.rayoptions import RayNeeds, RayOptions
 from treadle.records import After, At, In, Keep, OnConflict, Scope, StoredRetry, Unique
@@ -156,7 +156,7 @@ class CallOptions(_Common, total=False):
     flow: str | None
 
 
-class DeclareOptions(_Common, total=False):
+class DeclareOptions(_Common, ChildOptions, total=False):
     """What ``@app.task(…)`` takes."""
 
     name: str
@@ -165,17 +165,6 @@ class DeclareOptions(_Common, total=False):
     ray: RayOptions
     # Workers of a pool of its own for ``submit`` and ``map``, and child processes for jobs.
     max_workers: int
-    # Of mode="process" alone: modules that a child finds loaded, variables of its environment.
-    preload: str | Iterable[str]
-    env: Mapping[str, str]
-    # A child is replaced after so many jobs, so much time, or when it uses so many bytes.
-    max_calls: int | None
-    max_age: Duration | None
-    max_rss: int | None
-    # Each job runs in a fork of its child, which ends with it.
-    fork: bool
-    # Context managers that are entered in the child around each job.
-    around: Iterable[Callable[[], AbstractContextManager[Any]]]
     errors: Iterable[type[BaseException]]
     # Parks the queue for all foremen after too many failed jobs.
     breaker: Breaker | None

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, TypedDict
 
 import msgspec
 
-from treadle.durations import seconds
+from treadle.durations import Duration, seconds
 from treadle.errors import InvalidOption
 
-__all__ = ["CHILD_OPTIONS", "ChildTerms", "refuse_elsewhere"]
+__all__ = ["CHILD_OPTIONS", "ChildOptions", "ChildTerms", "refuse_elsewhere"]
+
+
+class ChildOptions(TypedDict, total=False):
+    """What workers, pools and tasks take of mode="process" alone."""
+
+    # Modules that a child finds loaded, variables of its environment.
+    preload: str | Iterable[str]
+    env: Mapping[str, str]
+    # A child is replaced after so many calls or jobs, so much time, or when it uses so many bytes.
+    max_calls: int | None
+    max_age: Duration | None
+    max_rss: int | None
+    # Each call or job runs in a fork of its child, which ends with it.
+    fork: bool
+    # Context managers that are entered in the child around each call or job.
+    around: Iterable[Callable[[], AbstractContextManager[Any]]]
 
 
 class ChildTerms(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Literal, TypedDict, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -16,7 +15,7 @@ from treadle.hints import did_you_mean
 from treadle.policies import Limits, Retry, Timeout
 from treadle.policies.limits import Limit
 from treadle.pools.balance import BALANCING, Balancing
-from treadle.pools.childoptions import CHILD_OPTIONS, ChildTerms, refuse_elsewhere
+from treadle.pools.childoptions import CHILD_OPTIONS, ChildOptions, ChildTerms, refuse_elsewhere
 from treadle.pools.limiting.limitpool import LimitPool
 from treadle.pools.peerwords import EXPLAINED, SYNONYMS
 from treadle.pools.rayoptions import RayNeeds, RayOptions, read_ray_options, refuse_without_ray
@@ -38,7 +37,7 @@ OnFull = Literal["wait", "queue", "raise"]
 _ON_FULL: tuple[OnFull, ...] = ("wait", "queue", "raise")
 
 
-class WorkerOptions(TypedDict, total=False):
+class WorkerOptions(ChildOptions, total=False):
     """What ``Worker.options(…)`` and ``Pool(…)`` take."""
 
     mode: Mode
@@ -73,17 +72,6 @@ class WorkerOptions(TypedDict, total=False):
     # all, whose coroutines overlap then.
     slots: int
     name: str
-    # Of mode="process" alone: modules that a child finds loaded, variables of its environment.
-    preload: str | Iterable[str]
-    env: Mapping[str, str]
-    # A child is replaced after so many calls, so much time, or when it uses so many bytes.
-    max_calls: int | None
-    max_age: Duration | None
-    max_rss: int | None
-    # Each call runs in a fork of its child, which ends with it.
-    fork: bool
-    # Context managers that are entered in the child around each call.
-    around: Iterable[Callable[[], AbstractContextManager[Any]]]
     # Of mode="ray" alone: what a worker needs of the cluster, and which.
     ray: RayOptions
 
