@@ -44,6 +44,7 @@ class RabbitServer(Server):
         port: where it listens; a free one by default.
         config: settings of rabbitmq.conf.
         tls: whether it speaks TLS only, with certificates of its own.
+        beside: a node with which it makes a cluster, as long as that one is not closed.
     """
 
     start_seconds = 90.0
@@ -54,10 +55,12 @@ class RabbitServer(Server):
         port: int | None = None,
         config: Mapping[str, str] | None = None,
         tls: bool = False,
+        beside: RabbitServer | None = None,
     ) -> None:
         super().__init__(port=port)
         self.certificates: Certificates | None = make_certificates(self.folder) if tls else None
-        self._mapper = _PortMapper()
+        self._beside = beside
+        self._mapper: _PortMapper = _PortMapper() if beside is None else beside._mapper
         self._distribution = free_port()
         self.node = f"treadle{self.port}@localhost"
         self.config = {
@@ -66,6 +69,7 @@ class RabbitServer(Server):
             "log.console.level": "warning",
             "vm_memory_high_watermark.absolute": "1GB",
             "disk_free_limit.absolute": "50MB",
+            **({} if beside is None else self._with(beside)),
             **(config or {}),
         }
 
@@ -81,7 +85,8 @@ class RabbitServer(Server):
     def environment(self) -> Mapping[str, str]:
         folder = self.folder
         return {
-            "HOME": str(folder),
+            # Where the secret is that the nodes of a cluster have in common.
+            "HOME": str(folder if self._beside is None else self._beside.folder),
             "ERL_EPMD_PORT": str(self._mapper.port),
             "ERL_EPMD_ADDRESS": HOST,
             "RABBITMQ_NODENAME": self.node,
@@ -140,6 +145,14 @@ class RabbitServer(Server):
             "ssl_options.fail_if_no_peer_cert": "false",
         }
 
+    def _with(self, other: RabbitServer) -> dict[str, str]:
+        nodes = "cluster_formation.classic_config.nodes"
+        return {
+            "cluster_formation.peer_discovery_backend": "classic_config",
+            f"{nodes}.1": other.node,
+            f"{nodes}.2": self.node,
+        }
+
     def control(self, *words: str) -> str:
         """What ``rabbitmqctl`` says to this node."""
         program = find_binary(["rabbitmqctl"], package=_PACKAGE, skip=_WRAPPERS)
@@ -155,4 +168,5 @@ class RabbitServer(Server):
 
     def close(self) -> None:
         super().close()
-        self._mapper.close()
+        if self._beside is None:
+            self._mapper.close()
