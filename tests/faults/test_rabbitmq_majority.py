@@ -83,3 +83,38 @@ async def test_without_a_majority_enqueue_says_so_in_time_and_goes_on_when_it_is
                 await clock.sleep(0.1)
     assert set(ran) - {99} == set(range(21))
     assert all(ran[number] == 1 for number in range(20))
+
+
+@pytest.mark.leaves("children", "files")
+async def test_who_knows_all_nodes_goes_on_with_another_when_its_own_is_gone(
+    nodes: list[RabbitServer],
+) -> None:
+    """For those that run meanwhile it is a lost connection: they may run again, no other does."""
+    clock = SystemClock()
+    ran: Counter[int] = Counter()
+    hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+    app = Treadle(
+        f"amqp://guest:guest@{hosts}/%2F?patience=6&heartbeat=5",
+        namespace=f"t-{SystemIds().new()}",
+        patience=60,
+    )
+
+    @app.task(name="work")
+    async def work(number: int) -> None:
+        ran[number] += 1
+
+    async def reached(numbers: range) -> None:
+        async with asyncio.timeout(200):
+            while not set(numbers) <= set(ran):
+                await clock.sleep(0.1)
+
+    async with app, app.foreman(concurrency=5):
+        await work.aenqueue_many([(n,) for n in range(20)])
+        await reached(range(20))
+        nodes[0].kill()
+        began = clock.monotonic()
+        for number in range(20, 40):
+            await work.aenqueue(number)
+        assert clock.monotonic() - began < 60
+        await reached(range(40))
+    assert set(ran) == set(range(40))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
 from treadle.backends.common.url import Url
+from treadle.config import mask
 from treadle.errors import InvalidOption
 
 __all__ = ["Address", "parse"]
@@ -15,6 +17,7 @@ _SCHEMES = ("amqp", "amqps")
 _KNOWN = ("companion", "max_failed", "patience", "window")
 _DRIVER = ("heartbeat", "cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl")
 _HEARTBEAT = "30"
+_TEXT = re.compile(r"(?P<before>[^:/]+://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*)(?P<rest>.*)", re.DOTALL)
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +25,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     # Without secrets.
     url: str
-    # For the driver, password and all.
-    dsn: str
+    # For the driver, password and all: one for each node of a cluster.
+    dsns: tuple[str, ...]
     # Dead letters that are kept.
     max_failed: int
     # Seconds that the server may take to answer.
@@ -38,26 +41,42 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(text: str, *, max_failed: int | None = None) -> Address:
-    """The address in ``amqp://user:password@host:5672/vhost?options``."""
-    companion = Url(text).query.get("companion")
-    url = Url(_without_companion(text))
+    """The address in ``amqp://user:password@host:5672,host:5672/vhost?options``."""
+    one, *others = _of_nodes(text)
+    companion = Url(one).query.get("companion")
+    url = Url(_without_companion(one))
+    shown = mask(_without_companion(text))
     if url.scheme not in _SCHEMES:
-        raise InvalidOption(f"url: {str(url)!r} is no AMQP URL", option="url", value=str(url))
+        raise InvalidOption(f"url: {shown!r} is no AMQP URL", option="url", value=shown)
+    for other in others:
+        Url(other)
     passed = {name: url.query.pop(name) for name in _DRIVER if name in url.query}
     passed.setdefault("heartbeat", _HEARTBEAT)
     most = url.integer("max_failed", max_failed, least=0)
     patience = url.integer("patience", None, least=1)
     window = url.integer("window", None, least=1)
     url.refuse({}, known=(*_KNOWN, *_DRIVER))
-    parts = urlsplit(text)
     return Address(
-        url=str(url),
-        dsn=urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(passed), "")),
+        url=shown,
+        dsns=tuple(_dsn(node, passed) for node in (one, *others)),
         max_failed=10_000 if most is None else most,
         patience=float(patience or 10),
         window=window or 1000,
         companion=companion,
     )
+
+
+def _of_nodes(text: str) -> list[str]:
+    """A URL for each of the hosts, of which a URL has one."""
+    found = _TEXT.match(text)
+    if found is None:
+        return [text]
+    return [f"{found['before']}{host}{found['rest']}" for host in found["hosts"].split(",")]
+
+
+def _dsn(text: str, passed: dict[str, str]) -> str:
+    parts = urlsplit(text)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(passed), ""))
 
 
 def _without_companion(text: str) -> str:

@@ -29,6 +29,7 @@ if _driver.level == logging.NOTSET:
 
 _OLDEST = (3, 10)
 _ROLES = ("publish", "serve")
+_CONFIRMED = "confirmed"
 _FRAMES = 1000
 """Frames of a channel that are read ahead: with the driver's 10, each third message costs a turn of
 the loop."""
@@ -48,6 +49,8 @@ class Link:
         self._making: dict[str, asyncio.Lock] = {}
         # The last connection to publish by was given up.
         self._doubtful = False
+        # The number of the node to ask first.
+        self._node = 0
         # Told of each connection that was made.
         self.connected: Callable[[], object] = lambda: None
         # What the server says of itself.
@@ -63,11 +66,7 @@ class Link:
 
     async def _connect(self, role: str) -> AbstractConnection:
         with told(self.address.url, entering=True):
-            async with asyncio.timeout(self.address.patience):
-                connection = await aiormq.connect(
-                    self.address.dsn,
-                    client_properties={"connection_name": f"treadle-{role}", "product": "treadle"},
-                )
+            connection = await self._reach(role)
         self.server = dict(connection.server_properties)
         self._connections[role] = connection
         self.connected()
@@ -79,6 +78,25 @@ class Link:
                 backend=self.address.url,
             )
         return connection
+
+    async def _reach(self, role: str) -> AbstractConnection:
+        """A connection to the node that was good last, or to the next one that is."""
+        dsns = self.address.dsns
+        for left in reversed(range(len(dsns))):
+            try:
+                async with asyncio.timeout(self.address.patience / len(dsns)):
+                    return await aiormq.connect(
+                        dsns[self._node],
+                        client_properties={
+                            "connection_name": f"treadle-{role}",
+                            "product": "treadle",
+                        },
+                    )
+            except Exception:
+                self._node = (self._node + 1) % len(dsns)
+                if not left:
+                    raise
+        raise AssertionError("an address has a node")
 
     async def channel(self, role: str, **options: Any) -> AbstractChannel:
         """A channel of the caller's own."""
@@ -105,7 +123,7 @@ class Link:
         Raises:
             BackendFull: the server takes no messages now.
         """
-        channel = await self.shared("confirmed", "publish", on_return_raises=True)
+        channel = await self.shared(_CONFIRMED, "publish", on_return_raises=True)
         if self._doubtful and not self.blocked:
             await self._try_out()
         if self.blocked:
@@ -115,6 +133,14 @@ class Link:
                 backend=self.address.url,
             )
         return channel
+
+    async def renew_publisher(self) -> None:
+        """Have the next message go through a channel that is opened then."""
+        channel = self._channels.pop(_CONFIRMED, None)
+        if channel is not None:
+            with told(self.address.url):
+                async with asyncio.timeout(self.address.patience):
+                    await channel.close()
 
     async def _try_out(self) -> None:
         """Publish something to nobody, for a server with an alarm says so only then."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import msgspec
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import DeliveryError, PublishError
 
 from treadle.backends.rabbitmq.endings import Ended
 from treadle.backends.rabbitmq.envelope import DeadLetter, Envelope, delay_of, encode, sealed
@@ -18,11 +18,17 @@ from treadle.backends.rabbitmq.parcels import Confirming, Parcel, batches, hand_
 from treadle.backends.rabbitmq.refusals import told
 from treadle.backends.rabbitmq.registry import Registry
 from treadle.backends.rabbitmq.topology import Topology
-from treadle.clock import Clock
+from treadle.clock import Clock, SystemClock
 from treadle.errors import BackendUnavailable
 from treadle.records import NewJob
 
 __all__ = ["Named", "Publisher"]
+
+_ELECTION = 5.0
+"""Seconds for which a message is offered again that is refused: for as long a queue of a cluster
+may be without a leader, after the node of the last one is lost."""
+_PAUSE = 0.1
+_Refused = tuple[Parcel, DeliveryError]
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +58,8 @@ class Publisher:
         self._topology = topology
         self._registry = registry
         self._clock = clock
+        # A test that moves the time of the jobs has not waited for the server.
+        self._network: Clock = SystemClock()
         self._most = link.address.window
         self._window = asyncio.Semaphore(self._most)
         self._turn = asyncio.Lock()
@@ -149,14 +157,30 @@ class Publisher:
     async def _send(self, batch: list[Parcel]) -> None:
         async with self._places(len(batch)):
             with told(self._link.address.url):
-                returned = await self._publish(batch)
-                if not returned:
-                    return
+                refused = await self._publish(batch)
+                if refused:
+                    await self._insist(refused)
+
+    async def _insist(self, refused: list[_Refused]) -> None:
+        """Publish what came back or was refused again."""
+        until = self._network.monotonic() + min(_ELECTION, self._link.address.patience)
+        pause, renewed = _PAUSE, False
+        while refused:
+            returned = [parcel for parcel, error in refused if isinstance(error, PublishError)]
+            if self._network.monotonic() >= until or (returned and renewed):
+                raise refused[0][1]
+            if returned:
                 # Somebody has deleted the queue: it is made again, once.
-                for parcel, _ in returned:
+                for parcel in returned:
                     await self._renew(parcel)
-                for _, error in await self._publish([parcel for parcel, _ in returned]):
-                    raise error
+                renewed = True
+            else:
+                # A channel that was opened before the others had elected a leader goes on asking
+                # the lost one, for ever.
+                await self._link.renew_publisher()
+                await self._network.sleep(pause)
+                pause *= 2
+            refused = await self._publish([parcel for parcel, _ in refused])
 
     @asynccontextmanager
     async def _places(self, count: int) -> AsyncIterator[None]:
@@ -173,8 +197,8 @@ class Publisher:
             for _ in range(taken):
                 self._window.release()
 
-    async def _publish(self, batch: list[Parcel]) -> list[tuple[Parcel, PublishError]]:
-        """Return when all are confirmed, with those that came back."""
+    async def _publish(self, batch: list[Parcel]) -> list[_Refused]:
+        """Return when all are answered, with those that came back or were refused."""
         # Only its own class has what is written down of each message.
         channel = cast("Confirming", await self._link.publisher())
         try:
@@ -189,13 +213,13 @@ class Publisher:
                 f"{self._link.address.patience:g} s",
                 backend=self._link.address.url,
             ) from None
-        returned: list[tuple[Parcel, PublishError]] = []
+        refused: list[_Refused] = []
         for parcel, outcome in zip(batch, said, strict=True):
-            if isinstance(outcome, PublishError):
-                returned.append((parcel, outcome))
+            if isinstance(outcome, DeliveryError):
+                refused.append((parcel, outcome))
             elif isinstance(outcome, BaseException):
                 raise outcome
-        return returned
+        return refused
 
     async def _renew(self, parcel: Parcel) -> None:
         self._topology.forget()
