@@ -1,7 +1,8 @@
-"""Connections to PostgreSQL that end while they are used."""
+"""Connections to PostgreSQL that end while they are used, or whose user is cancelled."""
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
@@ -46,6 +47,34 @@ async def test_what_meets_a_connection_half_closed_is_done_on_another(
                 await link.do(Work(ask, again=False))
             assert len(asked) == 1
         assert await link.do(Work(ask)) == 7
+    finally:
+        await backend.aclose()
+        backend.close()
+
+
+async def test_who_is_cancelled_leaves_his_connection_to_the_next(postgres_url: str) -> None:
+    """A statement that is under way is carried out, and costs nobody a connection."""
+    backend = connect(f"{postgres_url}?connections=1", namespace="link")
+    link = backend._store.link
+    used: list[int] = []
+    began = asyncio.Event()
+
+    async def ask(wire: Wire) -> None:
+        used.append(wire.get_server_pid())
+        began.set()
+        await wire.execute("SELECT pg_sleep(0.05)")
+
+    try:
+        for _ in range(3):
+            began.clear()
+            task = asyncio.ensure_future(link.do(Work(ask)))
+            await began.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await link.do(Work(ask))
+        assert len(used) == 4
+        assert len(set(used)) == 1
     finally:
         await backend.aclose()
         backend.close()

@@ -221,7 +221,10 @@ class Trial:
     async def stranger(self, name: str) -> AsyncIterator[Witness]:
         """The store, for somebody who is no foreman."""
         ledger = Ledger(self._ledgers, name)
-        backend = backends.open(self.app.core.url, clock=_CLOCK, ids=SystemIds())
+        core = self.app.core
+        backend = backends.open(
+            core.url, clock=_CLOCK, ids=SystemIds(), namespace=core.settings.namespace
+        )
         try:
             await backend.open()
             yield Witness(backend, ledger)
@@ -255,17 +258,20 @@ class Trial:
 
 
 @asynccontextmanager
-async def trial(folder: Path, patience: float = 10.0, lease: float = LEASE) -> AsyncIterator[Trial]:
-    """A trial on a fresh SQLite file; its processes end with the block.
+async def trial(
+    folder: Path, patience: float = 10.0, lease: float = LEASE, url: str | None = None
+) -> AsyncIterator[Trial]:
+    """A trial on a fresh SQLite file, or on another store; its processes end with the block.
 
     Args:
         folder: for the file and the ledgers.
         patience: of the store with a process that keeps others from writing.
         lease: of the foremen, in seconds.
+        url: of the other store, which is empty. Its namespace stands in the environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(folder / "ledgers", "driver")
-    app = Treadle(f"sqlite:///{folder}/jobs.db?durability=normal&patience={patience:g}")
+    app = Treadle(url or f"sqlite:///{folder}/jobs.db?durability=normal&patience={patience:g}")
     witnessed(app, ledger)
     made = Trial(folder, app, ledger, lease)
     try:

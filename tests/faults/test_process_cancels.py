@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.process_stores import STORES, Store, store
 from treadle import JobCancelled, JobState, Treadle
 from treadle.clock import SystemClock
 from treadle.failpoints import watched
@@ -19,14 +20,18 @@ from treadle.records import FINAL, NewJob, Renewal, Session, SessionInfo, Settle
 from treadle.testing import eventually
 from treadle.verdicts import Done
 
+__all__ = ["store"]
+
+pytestmark = pytest.mark.parametrize("store", ["memory", *STORES], indirect=True)
 CLOCK = SystemClock()
 CALLERS, ROUNDS = 20, 500
+LET_BE = 50
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Treadle]:
-    where = f"sqlite:///{tmp_path}/jobs.db?durability=normal"
-    async with Treadle("memory://" if request.param == "memory" else where) as app:
+@pytest.fixture
+async def app(store: Store, tmp_path: Path) -> AsyncIterator[Treadle]:
+    url = store.url or f"sqlite:///{tmp_path}/jobs.db?durability=normal"
+    async with Treadle(url) as app:
         yield app
 
 
@@ -73,12 +78,15 @@ class Caller:
     async def live(self) -> None:
         """Step by step, each cancelled after a random number of turns of the loop."""
         session = await self.backend.open_session(SessionInfo(name=self.queue))
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             task = asyncio.ensure_future(self.step(session))
             for _ in range(self.chance.randrange(6)):
                 await CLOCK.sleep(0)
             if self.chance.random() < 0.4:
                 await asyncio.wait({task}, timeout=self.chance.random() * 0.05)
+            if number % LET_BE == 0:
+                # Else nothing would be answered where a step takes long.
+                await task
             self.cancels += not task.done()
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -126,8 +134,12 @@ STEPS = (
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_job_that_is_cancelled_twice_at_a_step_ends_once(app: Treadle, step: str) -> None:
+async def test_a_job_that_is_cancelled_twice_at_a_step_ends_once(
+    store: Store, app: Treadle, step: str
+) -> None:
     """Whichever comes first wins, and what was said to be cancelled does not begin again."""
+    if not store.passes(step):
+        pytest.skip(f"over {store.kind} no process comes to {step}")
     starts: list[float] = []
     reported: list[float] = []
 

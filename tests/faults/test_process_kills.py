@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.process_stores import STORES, Store, store
 from tests.faults.process_trial import Trial, trial
 from treadle.failpoints import NAMES
+
+__all__ = ["store"]
 
 # In lots, so that what one process leaves behind is cleared up by the next, which dies as well.
 LOTS = [NAMES[at::4] for at in range(4)]
@@ -27,9 +30,11 @@ async def die(trial: Trial, point: str, rule: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("store", STORES, indirect=True)
 @pytest.mark.parametrize("lot", LOTS, ids=lambda lot: f"from {lot[0]}")
-async def test_killed_at_every_step(tmp_path: Path, lot: tuple[str, ...]) -> None:
-    async with trial(tmp_path) as one:
+async def test_killed_at_every_step(tmp_path: Path, store: Store, lot: tuple[str, ...]) -> None:
+    lot = tuple(point for point in lot if store.passes(point))
+    async with trial(tmp_path, url=store.url) as one:
         for point in lot:
             assert await die(one, point, "kill9") == -signal.SIGKILL, point
         findings = await one.finish()

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.process_stores import SERVERS, Store, store
 from tests.faults.process_trial import Trial, trial
 from treadle.clock import SystemClock
 from treadle.failpoints import NAMES
+
+__all__ = ["store"]
 
 LOTS = [NAMES[at::7] for at in range(7)]
 STATUS = 41
@@ -66,11 +69,21 @@ if os.environ.get("FAULTS") == "all":
     RULES.append("stop#1")
 
 
+# Where all happens in a server, what ends a process or its connection says most; the rest of the
+# rules takes minutes there as well.
+OVER_SERVERS = RULES if os.environ.get("FAULTS") == "all" else [f"exit:{STATUS}", "drop#1"]
+CASES = [("sqlite", rule) for rule in RULES]
+CASES += [(kind, rule) for kind in SERVERS for rule in OVER_SERVERS]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("store", "rule"), CASES, indirect=["store"])
 @pytest.mark.parametrize("lot", LOTS, ids=lambda lot: f"from {lot[0]}")
-async def test_whatever_happens_at_a_step(tmp_path: Path, lot: tuple[str, ...], rule: str) -> None:
-    async with trial(tmp_path, lease=LEASE) as one:
+async def test_whatever_happens_at_a_step(
+    tmp_path: Path, store: Store, lot: tuple[str, ...], rule: str
+) -> None:
+    lot = tuple(point for point in lot if store.passes(point))
+    async with trial(tmp_path, lease=LEASE, url=store.url) as one:
         for point in lot:
             await meet(one, point, rule)
         findings = await one.finish()

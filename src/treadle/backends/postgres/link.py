@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +32,15 @@ class Local:
         self.client = client
         self.ears = ears
         self.notices = notices
+        # What is carried out on a connection, also when nobody waits for it any more.
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    def start(self, step: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Carry something out on a connection, to its end."""
+        task = self.client.loop.create_task(step)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     async def aclose(self) -> None:
         """Close everything in good order, or else at once."""
@@ -39,6 +48,8 @@ class Local:
             async with asyncio.timeout(_PARTING):
                 await self.notices.aclose()
                 await self.ears.aclose()
+                if self._under_way:
+                    await asyncio.wait(self._under_way)
                 await self.client.aclose()
         except TimeoutError:
             self.terminate()
@@ -133,7 +144,10 @@ class Link:
             try:
                 wire = await local.client.take()
                 sent = True
-                return await self._once(local.client, wire, work)
+                # For who is cancelled it goes on: a connection that is left in the middle of a
+                # statement can only be given up.
+                step = local.start(self._carry_out(local.client, wire, work))
+                return await asyncio.shield(step)
             except (*LOST, Exception) as error:
                 lost = sent and isinstance(error, LOST)
                 if not is_transient(error) or (lost and not work.again):
@@ -144,7 +158,7 @@ class Link:
             await self._clock.sleep(delay)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _once(self, client: Client, wire: Wire, work: Work[T]) -> T:
+    async def _carry_out(self, client: Client, wire: Wire, work: Work[T]) -> T:
         broken = True
         try:
             answer = await work.run(wire)
