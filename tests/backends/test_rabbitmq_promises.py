@@ -16,7 +16,7 @@ from treadle.backends.rabbitmq.envelope import DeadLetter, sealed
 from treadle.backends.rabbitmq.envelope import encode as encoded
 from treadle.backends.rabbitmq.layout import Line, Names
 from treadle.clock import SystemClock
-from treadle.errors import InvalidOption, SchemaMismatch, Unsupported
+from treadle.errors import InvalidOption, Unsupported
 from treadle.fates import Fate
 from treadle.faults import Fault
 from treadle.ids import SystemIds
@@ -218,30 +218,6 @@ async def test_a_message_of_a_newer_version_waits(bench: Bench) -> None:
     [backend] = bench.opened
     ready = backend._client._topology.ready(bench.names.wait(5))
     assert await backend._on_thread(ready) == 1
-
-
-FIRST = (
-    "9c01dc0019a56669727374a46d61696cc4077061796c6f6164a764656661756c7400c0c0c0c001c290c0c202c0"
-    "c093cb40ac200000000000cb4122750000000000cb40f51800000000009080c0c0c0c000cb41d954fc40000000"
-    "c0010000c200c0c090"
-)
-"""A message as the first version of its format was written."""
-
-
-async def test_a_message_of_the_first_version_is_read(bench: Bench) -> None:
-    store = await bench.driver()
-    await store.add()
-    await store.claim()
-    await bench.publish(bytes.fromhex(FIRST))
-    [lease] = await store.claim()
-    assert (lease.spec.id, lease.spec.task, lease.spec.payload) == ("first", "mail", b"payload")
-    assert (lease.spec.priority, lease.tries, lease.spec.max_crashes) == (0, 1, 2)
-
-
-async def test_who_keeps_another_number_of_dead_letters_is_refused(bench: Bench) -> None:
-    await bench.driver(max_failed=10_000)
-    with pytest.raises(SchemaMismatch, match="another max_failed declared it"):
-        await bench.driver(max_failed=5)
 
 
 # ----------------------------------------------------------------- time
