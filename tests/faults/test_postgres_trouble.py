@@ -16,7 +16,7 @@ from tests.faults.shop_support import driving
 from tests.servers import own
 from treadle.clock import SystemClock
 from treadle.errors import BackendFull, BackendUnavailable
-from treadle.records import JobState, Lease, PushStatus, Settled
+from treadle.records import Cause, JobState, Lease, PushStatus, Settled
 from treadle.testing.contract import Driver
 from treadle.testing.servers import PostgresServer
 from treadle.verdicts import Done
@@ -133,3 +133,18 @@ async def test_without_waiting_for_the_disk_the_last_moments_may_be_gone() -> No
             assert (record.spec.id, record.state) == (kept, JobState.QUEUED)
             assert [said.status for said in await one.push(late)] == [PushStatus.CREATED]
             assert len(await one.claimed(10)) == 2
+
+
+@pytest.mark.parametrize("bytes_", [r"'\x'", r"'\xc1'", r"'\x93c0c0c0'", "substring(spec for 5)"])
+async def test_a_job_whose_row_is_damaged_is_set_aside(bytes_: str) -> None:
+    """With its key, which the next one gets; the others are served."""
+    with own(PostgresServer().start) as server:
+        async with driving(server.url) as one:
+            damaged = [await one.add(tags=("x",)), await one.add(key="k")]
+            others = [await one.add(), await one.add(key="k")]
+            for job in damaged:
+                execute(server.url, f"UPDATE faults_id SET spec = {bytes_} WHERE id = '{job}'")
+            served = [*await one.claimed(10), *await one.claimed(10)]
+            assert sorted(served) == sorted(others)
+            records = {record.spec.id: record for record in await one.records()}
+            assert {records[job].cause for job in damaged} == {Cause.UNDECODABLE}

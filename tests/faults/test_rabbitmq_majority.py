@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from tests.servers import own
 from treadle import Treadle
 from treadle.clock import SystemClock
-from treadle.errors import OutcomeUnknown
+from treadle.errors import BackendError, OutcomeUnknown
 from treadle.ids import SystemIds
 from treadle.testing.servers import RabbitServer
 
@@ -82,4 +84,44 @@ async def test_without_a_majority_enqueue_says_so_in_time_and_goes_on_when_it_is
             while not set(range(21)) <= set(ran):
                 await clock.sleep(0.1)
     assert set(ran) - {99} == set(range(21))
+    assert all(ran[number] == 1 for number in range(20))
+
+
+@pytest.mark.leaves("children", "files")
+async def test_with_one_of_three_gone_those_who_come_later_go_on(
+    nodes: list[RabbitServer],
+) -> None:
+    """It had the leaders of the queues, and the others choose new ones; nothing is lost."""
+    first, second, _ = nodes
+    clock, namespace = SystemClock(), f"t-{SystemIds().new()}"
+    ran: Counter[int] = Counter()
+
+    def declared(url: str) -> tuple[Treadle, Any]:
+        options = f"patience={_PATIENCE:g}&heartbeat=30"
+        app = Treadle(f"{url}?{options}", namespace=namespace, patience=_PATIENCE)
+
+        @app.task(name="work")
+        async def work(number: int) -> None:
+            ran[number] += 1
+
+        return app, work
+
+    app, work = declared(first.url)
+    async with app:
+        await work.aenqueue_many([(n,) for n in range(20)])
+    first.kill()
+    # By then the others have noticed it and chosen.
+    for _ in range(60):
+        with suppress(BackendError, OutcomeUnknown):
+            app, work = declared(second.url)
+            async with app:
+                await work.aenqueue(20)
+            break
+        await clock.sleep(0.5)
+    app, work = declared(second.url)
+    async with app:
+        await work.aenqueue(21)
+        async with app.foreman(concurrency=5), asyncio.timeout(100):
+            while not set(range(22)) <= set(ran):
+                await clock.sleep(0.1)
     assert all(ran[number] == 1 for number in range(20))
