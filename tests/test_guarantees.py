@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "explanation"
 GUARANTEES = PAGES / "guarantees.md"
-BACKENDS = (PAGES / "rabbitmq.md", PAGES / "redis.md")
+BACKENDS = (PAGES / "postgres.md", PAGES / "rabbitmq.md", PAGES / "redis.md")
 LINK = re.compile(r"`([\w/]+\.py)::(\w+)`")
 # A section that only sums up.
 TABLE = "In one table"

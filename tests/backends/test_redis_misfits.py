@@ -63,6 +63,21 @@ async def test_a_format_of_another_kind(server: RedisServer) -> None:
     assert "has keys of another program" in await refusal(server.url, SchemaMismatch)
 
 
+@pytest.mark.parametrize(("text", "older_may"), [("9 9", False), ("9 3", False), ("9 1", True)])
+async def test_a_newer_format_is_refused_when_it_says_so(
+    server: RedisServer, text: str, older_may: bool
+) -> None:
+    server.ask("FLUSHALL")
+    server.ask("SET", "{treadle.0}:format", text)
+    if not older_may:
+        assert "was written by a newer version" in await refusal(server.url, SchemaMismatch)
+        return
+    backend = connect(server.url)
+    await backend.open()
+    await backend.aclose()
+    assert server.ask("GET", "{treadle.0}:format") == text
+
+
 async def test_what_the_message_says_mends_it(server: RedisServer) -> None:
     server.ask("FLUSHALL")
     backend = connect(server.url)

@@ -211,8 +211,9 @@ def test_older_code_goes_on_as_long_as_it_may(place: Place) -> None:
 
 
 def test_what_has_no_tables_says_so() -> None:
-    with pytest.raises(Unsupported, match="nothing to install"):
-        backends.tables("memory://")
+    for url in ("memory://", "redis://host", "amqp://host"):
+        with pytest.raises(Unsupported, match="nothing to install"):
+            backends.tables(url)
     with pytest.raises(InvalidOption, match="no backend"):
         backends.tables("mongodb://host")
     with pytest.raises(Unsupported, match="no roles"):

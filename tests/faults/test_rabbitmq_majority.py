@@ -86,13 +86,13 @@ async def test_without_a_majority_enqueue_says_so_in_time_and_goes_on_when_it_is
 
 
 @pytest.mark.leaves("children", "files")
-async def test_who_knows_all_nodes_goes_on_with_another_when_its_own_is_gone(
-    nodes: list[RabbitServer],
-) -> None:
-    """For those that run meanwhile it is a lost connection: they may run again, no other does."""
+@pytest.mark.parametrize("known", ["all", "another"])
+async def test_without_one_node_of_three_all_goes_on(nodes: list[RabbitServer], known: str) -> None:
+    """It had the leaders of the queues; who was connected to it goes to another one."""
     clock = SystemClock()
     ran: Counter[int] = Counter()
-    hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+    reached_by = nodes if known == "all" else nodes[1:2]
+    hosts = ",".join(f"127.0.0.1:{node.port}" for node in reached_by)
     app = Treadle(
         f"amqp://guest:guest@{hosts}/%2F?patience=6&heartbeat=5",
         namespace=f"t-{SystemIds().new()}",

@@ -13,9 +13,11 @@ from treadle.clock import SystemClock
 from treadle.errors import BackendUnavailable, Unsupported
 from treadle.records import JobState
 from treadle.testing import eventually
-from treadle.testing.servers import RedisCluster, SentinelSet
+from treadle.testing.servers import RedisCluster, RedisServer, SentinelSet
+from treadle.testing.servers.ports import free_port
 
 CLOCK = SystemClock()
+IN_CLUSTER = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", "appendonly": "yes"}
 pytestmark = pytest.mark.slow
 
 
@@ -93,6 +95,38 @@ async def test_a_slot_that_moves_under_load(tmp_path: Path) -> None:
             await one.until_done(61)
         await judged(url, tmp_path)
         assert cluster.owner(slot) is target
+
+
+async def test_the_replica_of_a_node_takes_over(tmp_path: Path) -> None:
+    """Without an address that changes: the other nodes say who has the slot now."""
+    with own(lambda: RedisCluster(config={"appendonly": "yes"})) as cluster:
+        slot = cluster.slot_of("{faults.0}:")
+        owner = cluster.owner(slot)
+        config = {**IN_CLUSTER, "cluster-port": str(free_port())}
+        with RedisServer(config=config) as copy:
+            near = next(node for node in cluster.nodes if node is not owner)
+            copy.ask("CLUSTER", "MEET", "127.0.0.1", near.port, near.config["cluster-port"])
+            name = owner.ask("CLUSTER", "MYID")
+            await eventually(lambda: str(name) in str(copy.ask("CLUSTER", "NODES")))
+            copy.ask("CLUSTER", "REPLICATE", name)
+            await eventually(lambda: copy.info("replication")["master_link_status"] == "up")
+            url = f"{cluster.url}?durability=replica&patience=20"
+            async with shop(url, tmp_path, patience=30.0) as one, one.foreman():
+                jobs = await one.work.aenqueue_many([(0.01,) for _ in range(50)])
+                await one.doing.wait()
+                with one.unreliable():
+                    owner.kill()
+                    await eventually(
+                        lambda: copy.info("replication")["role"] == "master", patience=30.0
+                    )
+                    # What was accepted has to have a copy again, and this one has none.
+                    await asyncio.to_thread(owner.start)
+                    await eventually(
+                        lambda: copy.info("replication")["connected_slaves"] == "1", patience=30.0
+                    )
+                jobs += await one.work.aenqueue_many([(0.01,) for _ in range(10)])
+                await one.until_done(len(jobs))
+            await judged(cluster.url, tmp_path)
 
 
 async def test_a_node_that_is_away_is_waited_for() -> None:

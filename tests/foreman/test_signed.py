@@ -117,6 +117,27 @@ async def test_a_result_cannot_be_moved_to_another_job(signed: Treadle) -> None:
         await signed.job(one.id).aresult()
 
 
+async def test_when_where_and_from_whom_is_not_signed(signed: Treadle) -> None:
+    """Stores and people without a key change these: it is another job with the same call."""
+    ran: list[tuple[int, str, str | None]] = []
+
+    def declare(app: Treadle) -> Any:
+        @app.task(name="pay")
+        async def pay(amount: int, ctx: Context = CONTEXT) -> None:
+            ran.append((amount, ctx.queue, ctx.parent))
+
+        return pay
+
+    job = await declare(signed).options(delay="1h").aenqueue(100)
+    spec = (await record_of(signed, job.id)).spec
+    async with Treadle("memory://", codec=signed.core.codec) as other:
+        declare(other)
+        moved = msgspec.structs.replace(spec, due=None, queue="fast", parent="forged")
+        await (await other.core.ready()).push([moved])
+        await burst(other)
+    assert ran == [(100, "fast", "forged")]
+
+
 async def test_eager_jobs_are_signed_like_others() -> None:
     codec = Codec(keys=KeyRing({"k1": b"s" * 32}), require_signature=True)
     async with Treadle(eager=True, codec=codec) as app:
