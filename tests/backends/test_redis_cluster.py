@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import own
-from treadle.backends.redis import connect
+from treadle.backends.redis import RedisBackend, connect
+from treadle.backends.redis.sharded import ShardedBackend
+from treadle.errors import Unsupported
 from treadle.ids import Ids, SystemIds
 from treadle.testing import ManualClock
 from treadle.testing.contract import BackendContract, Make
@@ -44,3 +46,33 @@ class TestCluster(BackendContract):
         return lambda **options: connect(
             cluster.url, clock=clock, ids=ids, namespace=name, **options
         )
+
+
+async def test_what_the_node_with_the_keys_cannot_give_is_refused_and_no_other_is_asked(
+    cluster: RedisCluster,
+) -> None:
+    """Whichever of them the URL names first."""
+    name = f"test-{SystemIds().new()}"
+    backend = connect(cluster.url, namespace=name)
+    owner = cluster.owner(cluster.slot_of(f"{backend._store.prefix}format"))
+    await _opens(backend)
+    for evicts in cluster.nodes:
+        evicts.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        try:
+            for first in cluster.nodes:
+                url = f"redis+cluster://127.0.0.1:{first.port}"
+                if evicts is owner:
+                    with pytest.raises(Unsupported, match="maxmemory-policy"):
+                        await _opens(connect(url, namespace=name))
+                else:
+                    await _opens(connect(url, namespace=name))
+        finally:
+            evicts.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def _opens(backend: RedisBackend | ShardedBackend) -> None:
+    try:
+        await backend.open()
+    finally:
+        await backend.aclose()
+        backend.close()

@@ -15,7 +15,7 @@ from treadle.backends.redis.decode import claimed, pushed
 from treadle.backends.redis.losses import Losses
 from treadle.backends.redis.names import short
 from treadle.backends.redis.probe import check, facts, level
-from treadle.backends.redis.server import look
+from treadle.backends.redis.server import Server, look
 from treadle.backends.redis.store import Store
 from treadle.backends.redis.subscribe import Broadcast
 from treadle.backends.redis.wake import Hub
@@ -110,11 +110,19 @@ class RedisBackend:
             self._broadcast.forget()
             self._losses.forget()
         link = self._store.link
-        server = await look(link)
+        server = await self._look()
         check(server, link.address)
         self.durability = level(server, link.address)
         link.confirmation.by_itself = server.level == "fsync"
         await self._check_format()
+
+    async def _look(self) -> Server:
+        """What the server says of itself; in a cluster, the node that has the keys."""
+        link = self._store.link
+        if link.address.kind == "cluster":
+            # Whoever is asked first for a key names the node.
+            await link.command("EXISTS", f"{self._store.prefix}format")
+        return await look(link)
 
     async def _check_format(self) -> None:
         mine = self._store.shards
@@ -155,7 +163,7 @@ class RedisBackend:
     async def survey(self) -> Vacancy | None:
         """Whether nothing was ever written here; writes nothing."""
         link = self._store.link
-        server = await look(link)
+        server = await self._look()
         if await link.command("EXISTS", f"{self._store.prefix}format"):
             return None
         check(server, link.address)
@@ -179,7 +187,7 @@ class RedisBackend:
     async def probe(self) -> Mapping[str, Any]:
         """Facts for ``treadle doctor``."""
         link = self._store.link
-        server = await look(link)
+        server = await self._look()
         counts = (await finding.find(self._store, Query(limit=0, counts=True))).counts
         sessions = await sharing.read(self._store, [f"{SESSION_CELL}*"])
         return {
