@@ -31,6 +31,8 @@ def database(url: str) -> Iterator[tuple[Any, Any]]:
         django.setup()
     from django.db import connection, transaction
 
+    # It is configured once in a process.
+    connection.settings_dict["NAME"] = parts.path.lstrip("/")
     try:
         yield connection, transaction
     finally:

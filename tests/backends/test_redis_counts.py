@@ -9,7 +9,7 @@ import pytest
 
 from tests.backends.redis_server import namespace
 from tests.servers import redis_url
-from treadle.backends.redis import RedisBackend, connect, finding
+from treadle.backends.redis import RedisBackend, connect, seeking
 from treadle.ids import SystemIds
 from treadle.ports import Claim, Query, Settlement
 from treadle.records import JobState, NewJob, SessionInfo
@@ -74,8 +74,8 @@ async def test_twenty_thousand_queues_are_counted_some_at_a_time(shop: Shop) -> 
     one = {JobState.QUEUED: 1}
     others = {"mail": one, "mailbox": one, "post.a": {JobState.QUEUED: 2}}
     assert page.counts == {**dict.fromkeys(names, one), **others}
-    assert max(shop.looked["counts"]) <= finding.PAGE + 2
-    assert len(shop.looked["counts"]) == (MANY + 3) // finding.PAGE + 1
+    assert max(shop.looked["counts"]) <= seeking.PAGE + 2
+    assert len(shop.looked["counts"]) == (MANY + 3) // seeking.PAGE + 1
     # Nor does it look for jobs, which would go through all queues as well.
     assert "find" not in shop.looked
 
@@ -86,7 +86,7 @@ async def test_twenty_thousand_queues_are_counted_some_at_a_time(shop: Shop) -> 
 
 
 async def test_so_are_tasks_with_failed_jobs(shop: Shop) -> None:
-    many = 10 * finding.PAGE
+    many = 10 * seeking.PAGE
     tasks = [f"task-{number}" for number in range(many)]
     await shop.push([job(task=task) for task in tasks])
     session = await shop.backend.open_session(SessionInfo(name="one"))
@@ -99,19 +99,19 @@ async def test_so_are_tasks_with_failed_jobs(shop: Shop) -> None:
     page = await shop.backend.find(Query(limit=0, counts=True))
     assert page.failures == dict.fromkeys(tasks, 1)
     # How many come at a time is the server's to say, in this order of magnitude.
-    assert max(shop.looked["failures"]) <= 2 * finding.PAGE
+    assert max(shop.looked["failures"]) <= 2 * seeking.PAGE
     page = await shop.backend.find(Query(task="task-1?", limit=0, counts=True))
     assert page.failures == {f"task-1{digit}": 1 for digit in range(10)}
 
 
 async def test_one_page_is_one_step(shop: Shop) -> None:
-    await shop.push([job(queue=f"mail.{number}") for number in range(finding.PAGE - 1)])
+    await shop.push([job(queue=f"mail.{number}") for number in range(seeking.PAGE - 1)])
     shop.looked.clear()
     page = await shop.backend.find(Query(limit=0, counts=True))
-    assert len(page.counts) == finding.PAGE - 1
+    assert len(page.counts) == seeking.PAGE - 1
     assert [len(steps) for steps in shop.looked.values()] == [1, 1]
 
 
 async def test_a_page_that_is_just_full_is_not_the_last(shop: Shop) -> None:
-    await shop.push([job(queue=f"mail.{number}") for number in range(finding.PAGE)])
-    assert len((await shop.backend.find(Query(limit=0, counts=True))).counts) == finding.PAGE
+    await shop.push([job(queue=f"mail.{number}") for number in range(seeking.PAGE)])
+    assert len((await shop.backend.find(Query(limit=0, counts=True))).counts) == seeking.PAGE

@@ -27,6 +27,10 @@ _SETTINGS = {
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
     "jit": "off",
+    # A role or a database may have it otherwise. Whoever may not stand in line for long comes to
+    # its end each time, until leases have lapsed.
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "0",
     # What nobody waits for any more ends by itself, with the locks that it holds. A foreman that is
     # frozen between two statements holds the turn of its namespace; others may stand in line
     # frozen as well, so that these seconds add up.

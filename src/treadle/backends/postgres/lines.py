@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from treadle.backends.common.holds import holds_of
 from treadle.backends.common.jobrow import Code, Flag
@@ -21,6 +22,7 @@ from treadle.policies import rates
 from treadle.records import NewJob, Spend
 
 __all__ = [
+    "forgetting_late",
     "free",
     "grant",
     "key_full",
@@ -148,8 +150,9 @@ async def wake_all(tx: Tx, lines: Iterable[str]) -> None:
         busy = set(lines)
     else:
         await tx.limits.load(lines)
-        busy = {name for (name,) in await tx.look("lines_busy", lines)}
-        await _forget_all(tx, [line for line in lines if line not in busy])
+        await tx.parked.load(lines)
+        busy = {line for line in lines if await tx.parked.busy(line)}
+        await forget_all(tx, [line for line in lines if line not in busy])
     for line in lines:
         if line in busy:
             await wake(tx, line)
@@ -164,11 +167,17 @@ async def wake(tx: Tx, line: str) -> None:
     if limit is None:
         return
     slots = limit.slots
-    left, rules = slots - limit.held, await tx.rules()
+    left = slots - limit.held
+    if left <= 0 < limit.held:
+        return
+    if tx.parked.none(line):
+        await forget_all(tx, [line])
+        return
+    rules = await tx.rules()
     for _ in range(_WAKE_MOST):
         row = await _head(tx, line)
         if row is None:
-            await _forget_all(tx, [line])
+            await forget_all(tx, [line])
             return
         units = min(row.line_units or 1, slots)
         if units > left or row.line != line:
@@ -201,10 +210,27 @@ async def wake_everywhere(tx: Tx) -> None:
         await wake(tx, line)
 
 
-async def _forget_all(tx: Tx, lines: list[str]) -> None:
+async def forget_all(tx: Tx, lines: list[str]) -> None:
     """Forget lines in which nobody waits, but for those of keys that jobs still have."""
+    if tx.to_forget is not None:
+        tx.to_forget.update(dict.fromkeys(lines))
+        return
     keys = [line.partition(":")[2] for line in lines if line.startswith("key:")]
     used = {key_line(key) for (key,) in await tx.look("keys_used", keys)} if keys else set[str]()
     for line in lines:
         if line not in used:
             await tx.limits.drop(line)
+
+
+@asynccontextmanager
+async def forgetting_late(tx: Tx) -> AsyncIterator[None]:
+    """A block in which no line is forgotten; those that nobody uses are at its end, together."""
+    if tx.to_forget is not None:
+        yield
+        return
+    tx.to_forget = {}
+    yield
+    lines, tx.to_forget = list(tx.to_forget), None
+    # Some may have got a job since.
+    if idle := [line for line in lines if tx.parked.none(line)]:
+        await forget_all(tx, idle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from treadle.backends.common.jobrow import Flag
+from treadle.backends.common.jobrow import Code, Flag
 
 if TYPE_CHECKING:
     from treadle.backends.common.jobrow import JobRow
@@ -38,14 +38,25 @@ class Parked:
             await self.load((line,))
         return self._busy[line]
 
+    def none(self, line: str) -> bool:
+        """Whether it is known that nobody waits in it."""
+        return self._busy.get(line) is False
+
     def came(self, row: JobRow) -> None:
         """A job was written that may wait in a line now."""
         if row.line is not None:
             self._busy[row.line] = True
 
-    def changed(self, row: JobRow) -> None:
-        """A job was changed or removed, which may have waited in a line before."""
-        if row.flags & (Flag.KEYED | Flag.ASKS):
+    def changed(self, row: JobRow, was: int) -> None:
+        """A job was changed, which may have waited in a line before."""
+        if was == Code.WAITING and row.flags & (Flag.KEYED | Flag.ASKS):
             # Where it was nobody remembers.
             self._busy.clear()
         self.came(row)
+
+    def gone(self, row: JobRow, was: int) -> None:
+        """A job was removed, which may have waited in a line."""
+        if row.line is not None:
+            self._busy.pop(row.line, None)
+        else:
+            self.changed(row, was)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from treadle.backends.common.ends import pushed_as
 from treadle.backends.common.jobrow import Code, Facts, Flag, encode, flags_of
-from treadle.backends.common.lines import key_line, line_rank
+from treadle.backends.common.lines import key_line, line_rank, lines_of
 from treadle.backends.common.pushing import instant, repeated
 from treadle.backends.postgres.ends import dependency_of, fail_dependant, place, remove, tell
-from treadle.backends.postgres.lines import key_full, leave, set_key_slots
+from treadle.backends.postgres.lines import forgetting_late, key_full, leave, set_key_slots
 from treadle.backends.postgres.rows import Row
 from treadle.backends.postgres.tx import Tx
 from treadle.backends.postgres.unique import hold, look
@@ -23,7 +23,8 @@ _FULL = Pushed(PushStatus.FULL)
 
 async def push(tx: Tx, jobs: Sequence[NewJob], *, follow_ups: bool = False) -> list[Pushed]:
     """Add jobs, in order; follow-ups ignore bounds."""
-    return await _Push(tx, jobs, follow_ups=follow_ups).carry_out()
+    async with forgetting_late(tx):
+        return await _Push(tx, jobs, follow_ups=follow_ups).carry_out()
 
 
 class _Push:
@@ -93,9 +94,22 @@ class _Push:
         await tx.uniques.load(keys)
         holders = [holder for key in keys if (holder := await tx.uniques.get(key)) is not None]
         await tx.load(job_id for job_id, _ in holders)
-        lines = {job.key: key_line(job.key) for job in self.jobs if job.key is not None}
-        await tx.limits.load(lines.values())
-        await tx.parked.load([line for key, line in lines.items() if not await key_full(tx, key)])
+        await self._look_at_lines([holder for holder, _ in holders])
+
+    async def _look_at_lines(self, holders: Sequence[str]) -> None:
+        """Read the lines that the jobs come to, and those that jobs leave which they replace."""
+        tx = self.tx
+        slots = {key_line(job.key): job.key_slots for job in self.jobs if job.key is not None}
+        rows = [row for holder in holders if (row := await tx.row(holder)) is not None]
+        lines = [*slots, *(line for row in rows for line in lines_of(tx.spec(row)))]
+        await tx.limits.load(lines)
+        limits = {line: await tx.limits.get(line) for line in lines}
+        await tx.parked.load(
+            line
+            for line, limit in limits.items()
+            # In a line of a limit that is full it makes no difference who waits.
+            if limit is None or limit.held < max(limit.slots, slots.get(line, 0))
+        )
 
     async def _again(self, job_id: str) -> Pushed:
         tx = self.tx

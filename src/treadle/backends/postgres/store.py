@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import msgspec
 
@@ -30,6 +31,9 @@ from treadle.errors import Unsupported
 from treadle.events import Event
 from treadle.ids import Ids
 from treadle.ports import Vacancy
+
+if TYPE_CHECKING:
+    from treadle.backends.postgres.within_place import Place
 
 __all__ = ["Store"]
 
@@ -69,6 +73,10 @@ class Store:
         self._installed = False
         # What it gives, seen when it is opened.
         self.durability: str | None = None
+        # Which database it is, seen when a caller has brought a connection; and the connections of
+        # which it is known that they lead there.
+        self.place: Place | None = None
+        self.lenders: WeakSet[Any] = WeakSet()
         self._seen = Seen(self._network)
         self._swept = Swept(self._network)
         # Until when others want to be told of room and of events.

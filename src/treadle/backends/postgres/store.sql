@@ -84,3 +84,11 @@ ORDER BY age(backend_xmin) DESC LIMIT 1;
 
 -- name: outlived
 SELECT coalesce(sum(n), 0)::bigint FROM treadle_outlived($1);
+
+-- Which database this is, and which tables of the namespace the search_path finds there.
+-- name: place
+SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS started,
+  current_database()::text AS database, found.oid::bigint AS job,
+  (SELECT relnamespace::regnamespace::text FROM pg_class WHERE pg_class.oid = found.oid) AS schema,
+  host(inet_server_addr()) AS host, inet_server_port() AS port
+FROM (SELECT to_regclass('treadle_job')::oid AS oid) AS found;

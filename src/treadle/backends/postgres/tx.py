@@ -68,6 +68,7 @@ class Tx(Reading):
         "real",
         "settings",
         "stirred",
+        "to_forget",
         "to_wake",
         "uniques",
     )
@@ -92,6 +93,9 @@ class Tx(Reading):
         self.parked = Parked(self)
         # Lines that are woken at the end of a batch; ``None`` where they are woken at once.
         self.to_wake: dict[str, None] | None = None
+        # Lines that are forgotten at the end of a push if nobody uses them then; ``None`` where
+        # they are forgotten at once.
+        self.to_forget: dict[str, None] | None = None
         self.ready: set[str] = set()
         self.changed: list[str] = []
         self.ended: list[str] = []
@@ -229,7 +233,7 @@ class Tx(Reading):
         """Write a changed row; ``was`` is the state in which it was read."""
         row.version += 1
         self._writing.save(row)
-        self.parked.changed(row)
+        self.parked.changed(row, was)
         (self.ended if row.state in FINAL_CODE else self.changed).append(row.id)
         self._awaits(row)
         if was != row.state:
@@ -246,7 +250,7 @@ class Tx(Reading):
         """Remove a job, leaving a tombstone."""
         self._writing.remove(row, grave)
         self._graves[row.id] = grave
-        self.parked.changed(row)
+        self.parked.gone(row, was)
         self._by_id[row.id] = self._by_seq[row.seq] = None
         self.count(was, row.queue, -1)
         self.ended.append(row.id)

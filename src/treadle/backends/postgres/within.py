@@ -18,6 +18,7 @@ from treadle.backends.postgres.tx import Tx
 from treadle.backends.postgres.wake import Notice
 from treadle.backends.postgres.within_drivers import Lent, lent_by_driver
 from treadle.backends.postgres.within_frames import lent_by_frame
+from treadle.backends.postgres.within_place import check_place
 from treadle.errors import InvalidOption, SchemaMismatch
 from treadle.loopthread import may_block
 from treadle.records import NewJob, Pushed
@@ -42,7 +43,7 @@ async def push_within(store: Store, within: object, jobs: Sequence[NewJob]) -> S
     What the driver raises is the caller's: he may have to repeat his transaction.
 
     Raises:
-        InvalidOption: it is no connection, or has no transaction.
+        InvalidOption: it is no connection, has no transaction, or leads to another database.
         SchemaMismatch: the tables are not in the database of that connection.
     """
     check_queues(jobs)
@@ -57,6 +58,7 @@ async def push_within(store: Store, within: object, jobs: Sequence[NewJob]) -> S
     if not may_block():
         await store.open()
     async with _said(store, within), lending as connection:
+        await check_place(store, within, connection)
         answers = await _plainly(store, connection, jobs)
         left = [job for job, answer in zip(jobs, answers, strict=True) if answer is None]
         if left:

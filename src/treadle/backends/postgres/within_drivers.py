@@ -9,11 +9,22 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from typing import Any, Protocol
 
-from treadle.errors import Unsupported, UsageError
+from treadle.backends.postgres.address import Address
+from treadle.errors import BackendUnavailable, Unsupported, UsageError
 from treadle.guards import is_tuple
 from treadle.loopthread import may_block
 
-__all__ = ["Lent", "class_names", "in_savepoint", "lent", "lent_by_driver", "need_loop"]
+__all__ = [
+    "Lent",
+    "LentPsycopg",
+    "class_names",
+    "connected",
+    "driver_of",
+    "in_savepoint",
+    "lent",
+    "lent_by_driver",
+    "need_loop",
+]
 
 _NUMBER = re.compile(r"\d+")
 _SAVEPOINT = "treadle"
@@ -38,6 +49,7 @@ class LentPsycopg:
                 "use psycopg.AsyncConnection, or enqueue in a thread"
             )
         driver = import_module("psycopg")
+        self.connection = connection
         self._cursor = driver.RawCursor(connection, row_factory=driver.rows.tuple_row)
 
     async def fetch(self, query: str, /, *values: Any) -> Sequence[Any]:
@@ -53,6 +65,7 @@ class LentAsyncPsycopg:
     def __init__(self, connection: Any) -> None:
         _refuse_old()
         driver = import_module("psycopg")
+        self.connection = connection
         self._cursor = driver.AsyncRawCursor(connection, row_factory=driver.rows.tuple_row)
 
     async def fetch(self, query: str, /, *values: Any) -> Sequence[Any]:
@@ -106,6 +119,41 @@ def lent(connection: Any) -> Lent | None:
     if "psycopg.Connection" in names:
         return LentPsycopg(connection)
     return None
+
+
+def driver_of(connection: Lent) -> object:
+    """The connection behind one that is lent, the same each time."""
+    if isinstance(connection, LentPsycopg | LentAsyncPsycopg):
+        return connection.connection
+    # A pool of asyncpg puts another object around it each time.
+    return getattr(connection, "_con", connection)
+
+
+def connected(address: Address) -> Any:
+    """A connection of the store's own, of psycopg.
+
+    Raises:
+        BackendUnavailable: the server cannot be reached.
+        Unsupported: psycopg is not installed.
+    """
+    try:
+        psycopg = import_module("psycopg")
+    except ImportError as error:
+        raise Unsupported(
+            "a transaction in code that blocks needs psycopg: install it (treadle[psycopg]), or "
+            "use 'async with' in an 'async def' task",
+            backend=address.url,
+            feature="transactions",
+        ) from error
+    try:
+        return psycopg.connect(
+            address.dsn,
+            connect_timeout=max(2, round(address.patience)),
+            application_name="treadle transaction",
+            prepare_threshold=5 if address.prepared else None,
+        )
+    except psycopg.OperationalError as error:
+        raise BackendUnavailable(f"{address.url}: {error}", backend=address.url) from error
 
 
 def lent_by_driver(within: object) -> AbstractAsyncContextManager[Lent] | None:

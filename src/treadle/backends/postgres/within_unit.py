@@ -13,7 +13,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -22,12 +21,10 @@ from treadle.backends.postgres.client import Wire
 from treadle.backends.postgres.refusals import meaning
 from treadle.backends.postgres.settle import settle
 from treadle.backends.postgres.within import announce, begun, notice_of
-from treadle.backends.postgres.within_drivers import Lent, LentPsycopg
+from treadle.backends.postgres.within_drivers import Lent, LentPsycopg, connected
 from treadle.errors import (
-    BackendUnavailable,
     LeaseLost,
     TransactionTooLong,
-    Unsupported,
     UsageError,
 )
 from treadle.failpoints import failpoint
@@ -145,7 +142,8 @@ def _at_once(coroutine: Any) -> Any:
 @contextmanager
 def transaction(store: Store, limit: float) -> Iterator[OpenUnit]:
     """A block in a transaction on a connection of psycopg."""
-    connection = _connected(store)
+    connection = connected(store.address)
+    store.lenders.add(connection)
     lent = LentPsycopg(connection)
     unit = OpenUnit(store, connection, limit)
     over = threading.Event()
@@ -170,28 +168,6 @@ def transaction(store: Store, limit: float) -> Iterator[OpenUnit]:
             connection.close()
 
 
-def _connected(store: Store) -> Any:
-    try:
-        psycopg = import_module("psycopg")
-    except ImportError as error:
-        raise Unsupported(
-            "a transaction in code that blocks needs psycopg: install it (treadle[psycopg]), or "
-            "use 'async with' in an 'async def' task",
-            backend=store.address.url,
-            feature="transactions",
-        ) from error
-    address = store.address
-    try:
-        return psycopg.connect(
-            address.dsn,
-            connect_timeout=max(2, round(address.patience)),
-            application_name="treadle transaction",
-            prepare_threshold=5 if address.prepared else None,
-        )
-    except psycopg.OperationalError as error:
-        raise BackendUnavailable(f"{address.url}: {error}", backend=address.url) from error
-
-
 def _watch(store: Store, unit: OpenUnit, over: threading.Event, line: socket.socket) -> None:
     """End the connection of a transaction that takes too long. Runs in a thread of its own."""
     with line:
@@ -210,6 +186,7 @@ def _watch(store: Store, unit: OpenUnit, over: threading.Event, line: socket.soc
 async def atransaction(store: Store, limit: float) -> AsyncIterator[OpenUnit]:
     """A block in a transaction on a connection of asyncpg."""
     wire = await _awaited(store)
+    store.lenders.add(wire)
     unit = OpenUnit(store, wire, limit)
 
     def expire() -> None:

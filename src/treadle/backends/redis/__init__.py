@@ -3,7 +3,8 @@
 Every step is one script (``lua/``), so it happens whole or not at all. Order of the layers, lowest
 first: ``scripts``, ``wire`` … ``link`` (how they are run), ``layout``, ``encode`` and ``decode``
 (what they are given and what they answer), ``store``, the steps that take more than one script
-(``finding``, ``altering``, ``holding``, ``sharing``, ``waiting``), ``backend``, ``sharded``.
+(``seeking``, ``finding``, ``altering``, ``holding``, ``sharing``, ``waiting``), ``backend``,
+``sharded``.
 """
 
 from __future__ import annotations

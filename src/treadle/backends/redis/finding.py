@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from treadle.backends.common.queries import chosen, failures_of, is_glob, place_of
-from treadle.backends.redis.decode import gone, record
+from treadle.backends.redis.decode import gone
 from treadle.backends.redis.layout import LETTERS
 from treadle.backends.redis.names import short
+from treadle.backends.redis.seeking import PAGE, Seeker, Where, pass_time
 from treadle.backends.redis.store import Store
 from treadle.ports import EXAMINE_MAX, Gone, Page, Query
 from treadle.queuenames import ALL
@@ -20,9 +21,6 @@ __all__ = ["Found", "find", "select"]
 
 _CHUNK = 200
 """Jobs that are fetched together where not all of them are meant."""
-
-PAGE = 200
-"""Queues or tasks that are counted in one step of the server."""
 
 _FAILED_ONLY = (JobState.FAILED,)
 
@@ -60,61 +58,44 @@ async def select(store: Store, query: Query, limit: int, most: int = EXAMINE_MAX
         await pass_time(store)
         return Found(records=(), cursor=cursor or None, examined=0)
     where = await _where(store, query)
+    if where is None:
+        return Found(records=(), cursor=None, examined=0)
+    seeker = Seeker(
+        store, where, states=query.states, oldest_first=query.oldest_first, cursor=cursor
+    )
     wanted = chosen(_rest(query))
     found: list[JobRecord] = []
     examined = 0
-    while where is not None:
-        # One more than is looked at says whether there are more.
-        left = min(limit - len(found), most - examined) if wanted is None else _CHUNK
-        number = max(0, min(left, most - examined)) + 1
-        jobs = await _fetch(store, query, where, cursor, number)
-        for one in jobs:
+    # One more than is looked at says whether there are more.
+    number = min(limit if wanted is None else _CHUNK, most) + 1
+    while seen := await seeker.more(number, number if wanted is None else most + 1):
+        for seq, one in seen:
             if len(found) >= limit or examined >= most:
                 return Found(records=tuple(found), cursor=cursor or None, examined=examined)
             examined += 1
-            cursor = str(one.seq)
-            if wanted is None or wanted(one):
+            cursor = str(seq)
+            if one is not None and (wanted is None or wanted(one)):
                 found.append(one)
-        if len(jobs) < number:
-            break
     return Found(records=tuple(found), cursor=None, examined=examined)
 
 
-async def _fetch(
-    store: Store, query: Query, where: Sequence[Any], cursor: str, number: int
-) -> list[JobRecord]:
-    kind, *names = where
-    oldest = "1" if query.oldest_first else ""
-    while True:
-        answer = await store.run("find", kind, cursor, oldest, number, *names)
-        if not isinstance(answer, int):
-            return [record(parts) for parts in answer]
-        await pass_time(store)
-
-
-async def pass_time(store: Store) -> None:
-    """Move time forward until nothing is due, in steps that let others in between."""
-    while await store.run("tick"):
-        pass
-
-
-async def _where(store: Store, query: Query) -> Sequence[Any] | None:
+async def _where(store: Store, query: Query) -> Where | None:
     """The smallest index that has all the jobs in question; ``None`` when there are none."""
     if query.unique is not None:
-        return ("u", query.unique, *map(short, query.ids))
+        return Where("u", (query.unique, *map(short, query.ids)))
     if query.ids:
-        return ("i", *map(short, query.ids))
+        return Where("i", names=[short(one) for one in dict.fromkeys(query.ids)])
     if query.flow is not None:
-        return ("o", query.flow)
+        return Where("o", (query.flow,))
     if query.queue is None and query.states == _FAILED_ONLY and query.task is not None:
         if not is_glob(query.task):
-            return ("t", query.task)
+            return Where("t", names=(query.task,))
         await pass_time(store)
         failures = failures_of((await _failed(store)).items(), query)
-        return ("t", *failures) if failures else None
+        return Where("t", names=list(failures)) if failures else None
     states = query.states or tuple(JobState)
     letters = "".join(LETTERS[state] for state in dict.fromkeys(states))
-    return ("q", query.queue if query.queue is not None else ALL, letters)
+    return Where("q", (ALL if query.queue is None else query.queue, letters))
 
 
 async def _counts(
@@ -168,7 +149,9 @@ async def _gone(store: Store, query: Query, found: Found) -> dict[str, Gone]:
     missing = [one for one in dict.fromkeys(query.ids) if one not in there]
     if not missing:
         return {}
-    tombs = await store.run("tombs", *map(short, missing))
+    tombs: list[bytes] = []
+    for at in range(0, len(missing), PAGE):
+        tombs += await store.run("tombs", *map(short, missing[at : at + PAGE]))
     return {job_id: gone(job_id, tomb) for job_id, tomb in zip(missing, tombs, strict=True) if tomb}
 
 

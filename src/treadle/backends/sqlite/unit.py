@@ -255,7 +255,10 @@ def unit_of(within: object, store: Store) -> OpenUnit:
     if isinstance(unit, OpenUnit) and unit.store.address.path == store.address.path:
         return unit
     if unit is not None:
-        wrong = f"is a connection to {unit.store.address.path!r}, and the jobs are elsewhere"
+        wrong = (
+            f"is a connection to {unit.store.address.path!r}, and the jobs are in "
+            f"{store.address.path!r}"
+        )
     else:
         wrong = "is no connection of this library, which alone can tell who waits of the commit"
     raise InvalidOption(

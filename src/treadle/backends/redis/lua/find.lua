@@ -1,131 +1,68 @@
--- ARGV: 4 where to look, 5 cursor or "", 6 "1" for the oldest first, 7 how many, 8 … of
+-- ARGV: 4 where to look, 5 … 8 see merge.lua, 9 "1" to be given places only, 10 … of
 --   i  these ids      u  the holder of a unique key      o  a flow      t  failed jobs of these tasks
---   q  a queue with its subqueues ("*" for all), 9 letters of states
--- Gives jobs by arrival beyond the cursor, see shown.lua; or nothing but 1 when time is behind.
+--   q  a queue with its subqueues ("*" for all), 11 letters of states, 12 how many queues to look at,
+--      13 the name after which to go on; "" from the beginning
+-- Gives [the name to go on after, or "" at the end, the number of the newest job, [id, number of its
+-- arrival, …], [jobs as in shown.lua]]; the jobs only where nothing is left to look at and more than places is
+-- asked for. Or nothing but 1 when time is behind.
 --@ include drains
+--@ include merge
 --@ include shown
-local KIND, CURSOR, OLDEST, COUNT = ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
+local KIND, PLACES, OF = ARGV[4], ARGV[9] == '1', ARGV[10]
 
--- Keys of the queues that a name covers.
-local function covered(name)
-  if name == '*' then return call('ZRANGE', P .. 'queues', 0, -1) end
-  local found = call('ZRANGEBYLEX', P .. 'queues', '[' .. name .. '.', '(' .. name .. '/')
-  if call('ZSCORE', P .. 'queues', name) then found[#found + 1] = name end
-  return found
+-- Names of the next queues that a name covers.
+local function covered(most, after)
+  if OF == '*' then
+    return call('ZRANGEBYLEX', P .. 'queues', after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, most)
+  end
+  local from = after == '' and '[' .. OF .. '.' or '(' .. after
+  return call('ZRANGEBYLEX', P .. 'queues', from, '(' .. OF .. '/', 'LIMIT', 0, most)
 end
 
--- What is sorted by place is as many sources as it has priorities.
-local function add_lanes(sources, key)
-  local from = '-inf'
-  while true do
-    local head = call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not head[2] then return end
-    local low = math.floor(tonumber(head[2]) / PRIORITY) * PRIORITY
-    sources[#sources + 1] = { key = key, low = low, high = low + PRIORITY }
-    from = low + PRIORITY
+local function add_queue(sources, queue)
+  for letter in string.gmatch(ARGV[11], '.') do
+    add_index(sources, index(letter, queue), SCORES[letter])
   end
+end
+
+-- The indexes of queues, and the name after which to go on. A queue may have many priorities, each of
+-- which is a source; so those are counted, too.
+local function of_queues(sources)
+  local most, after = tonumber(ARGV[12]), ARGV[13]
+  if after == '' and OF ~= '*' then add_queue(sources, OF) end
+  local names = covered(most, after)
+  for i, name in ipairs(names) do
+    add_queue(sources, name)
+    if i == most or #sources >= most * #ALL_STATES then return name end
+  end
+  return ''
 end
 
 local function sources_of()
-  local sources = {}
+  local sources, next_name = {}, ''
   if KIND == 'o' then
-    sources[1] = { key = P .. 'o:' .. ARGV[8], low = 0, high = PRIORITY }
+    add_index(sources, P .. 'o:' .. OF)
   elseif KIND == 't' then
-    for i = 8, #ARGV do
-      sources[#sources + 1] = { key = P .. 'ft:' .. ARGV[i], low = 0, high = PRIORITY }
-    end
+    for i = 10, #ARGV do add_index(sources, P .. 'ft:' .. ARGV[i]) end
   else
-    for _, queue in ipairs(covered(ARGV[8])) do
-      for letter in string.gmatch(ARGV[9], '.') do
-        if SCORES[letter] then
-          add_lanes(sources, index(letter, queue))
-        else
-          sources[#sources + 1] = { key = index(letter, queue), low = 0, high = PRIORITY }
-        end
-      end
-    end
+    next_name = of_queues(sources)
   end
-  return sources
-end
-
--- Have the next jobs of a source at hand; false at its end.
-local function fill(source, chunk)
-  if source.over then return false end
-  local reply
-  if OLDEST then
-    local from = source.last and '(' .. format('%.17g', source.last + source.low) or source.low
-    reply = call('ZRANGEBYSCORE', source.key, from, '(' .. format('%.17g', source.high),
-      'WITHSCORES', 'LIMIT', 0, chunk)
-  else
-    local from = '(' .. format('%.17g', source.last and source.last + source.low or source.high)
-    reply = call('ZREVRANGEBYSCORE', source.key, from, source.low, 'WITHSCORES', 'LIMIT', 0, chunk)
-  end
-  source.over = #reply < 2 * chunk
-  source.reply, source.at = reply, 1
-  if #reply == 0 then return false end
-  source.last = tonumber(reply[#reply]) - source.low
-  source.seq = tonumber(reply[2]) - source.low
-  return true
-end
-
-local function step(source, chunk)
-  source.at = source.at + 2
-  if source.at > #source.reply then return fill(source, chunk) end
-  source.seq = tonumber(source.reply[source.at + 1]) - source.low
-  return true
-end
-
-local function before(one, other)
-  if OLDEST then return one.seq < other.seq end
-  return one.seq > other.seq
-end
-
--- Put the first of a heap where it belongs.
-local function sink(heap)
-  local at, size = 1, #heap
-  while true do
-    local child = 2 * at
-    if child > size then return end
-    if child < size and before(heap[child + 1], heap[child]) then child = child + 1 end
-    if not before(heap[child], heap[at]) then return end
-    heap[at], heap[child] = heap[child], heap[at]
-    at = child
-  end
-end
-
-local function merged()
-  local sources, heap, found = sources_of(), {}, {}
-  local chunk = math.min(COUNT, math.max(4, math.ceil(2 * COUNT / math.max(1, #sources))))
-  for _, source in ipairs(sources) do
-    source.last = CURSOR
-    if fill(source, chunk) then heap[#heap + 1] = source end
-  end
-  table.sort(heap, before)
-  while #heap > 0 and #found < COUNT do
-    local source = heap[1]
-    found[#found + 1] = source.reply[source.at]
-    if not step(source, chunk) then
-      heap[1] = heap[#heap]
-      heap[#heap] = nil
-    end
-    sink(heap)
-  end
-  return found
+  return sources, next_name
 end
 
 local function named()
   local jobs, found = {}, {}
   if KIND == 'u' then
-    local holder = call('GET', P .. 'u:' .. ARGV[8])
+    local holder = call('GET', P .. 'u:' .. OF)
     local until_ = holder and unpack_bytes('<d', holder)
     local ids = {}
-    for i = 9, #ARGV do ids[ARGV[i]] = true end
-    if holder and (until_ == NONE or until_ > NOW) and (#ARGV == 8 or ids[sub(holder, 9)]) then
+    for i = 11, #ARGV do ids[ARGV[i]] = true end
+    if holder and (until_ == NONE or until_ > NOW) and (#ARGV == 10 or ids[sub(holder, 9)]) then
       jobs[1] = load(sub(holder, 9)) or nil
     end
   else
     local seen = {}
-    for i = 8, #ARGV do
+    for i = 10, #ARGV do
       local J = not seen[ARGV[i]] and load(ARGV[i])
       seen[ARGV[i]] = true
       if J then jobs[#jobs + 1] = J end
@@ -134,17 +71,31 @@ local function named()
   table.sort(jobs, before)
   for _, J in ipairs(jobs) do
     local beyond = not CURSOR or (OLDEST and J.seq > CURSOR) or (not OLDEST and J.seq < CURSOR)
-    if beyond and #found < COUNT then found[#found + 1] = J.id end
+    if beyond and #found < COUNT then found[#found + 1] = { id = J.id, seq = J.seq } end
   end
   return found
 end
 
+local function find()
+  local next_name, found = '', nil
+  if KIND == 'i' or KIND == 'u' then
+    found = named()
+  else
+    local sources
+    sources, next_name = sources_of()
+    found = merged(sources)
+  end
+  local places, jobs = {}, {}
+  for _, one in ipairs(found) do
+    places[#places + 1], places[#places + 2] = one.id, whole(one.seq)
+    if next_name == '' and not PLACES then
+      local J = load(one.id)
+      jobs[#jobs + 1] = J and shown(J) or ''
+    end
+  end
+  return { next_name, call('GET', P .. 'seq') or '0', places, jobs }
+end
+
 local behind = advance()
 done()
-if behind then return with_fates(1) end
-local answer = {}
-for _, id in ipairs((KIND == 'i' or KIND == 'u') and named() or merged()) do
-  local J = load(id)
-  if J then answer[#answer + 1] = shown(J) end
-end
-return with_fates(answer)
+return with_fates(behind and 1 or find())
