@@ -265,7 +265,7 @@ _SYNONYMS = {
     "retries": "retry", "max_retries": "retry", "attempts": "retry", "backoff": "retry",
     "time_limit": "timeout", "soft_time_limit": "timeout", "job_timeout": "timeout",
     "countdown": "delay", "schedule_in": "delay", "eta": "run_at", "schedule_at": "run_at",
-    "when": "run_at", "idempotency_key": "unique", "dedup_key": "unique", "unique_key": "unique",
+    "when": "run_at", "at": "run_at", "idempotency_key": "unique", "dedup_key": "unique", "unique_key": "unique",
     "ttl": "result_ttl", "keep_result": "result_ttl", "lock": "key", "concurrency": "limits",
     "rate_limit": "limits", "job_id": "id", "task_id": "id", "depends_on": "after",
     "max_queue_size": "bound", "metadata": "meta", "acks_late": "delivery",
