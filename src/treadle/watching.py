@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from treadle.context import CURRENT
 from treadle.durations import Duration, seconds
 from treadle.errors import JobNotFound, TreadleError, WaitTimeout
@@ -85,7 +87,15 @@ async def _blocker(core: Core, backend: Backend, record: JobRecord) -> Blocker |
         found = await why(backend, record.id, core.clock)
     except TreadleError:
         return None  # the waiting is what was asked for; this only helps
-    return next((one for one in found.blockers if one.kind in _STUCK), None)
+    blocker = next((one for one in found.blockers if one.kind in _STUCK), None)
+    if (
+        blocker is not None
+        and blocker.kind is Kind.NO_FOREMAN
+        and Feature.CROSS_PROCESS not in backend.features
+    ):
+        way = "run one in this program, async with app.foreman(), or make the app with eager=True"
+        blocker = replace(blocker, action=way, command=())
+    return blocker
 
 
 async def _warn_of_nobody(core: Core, backend: Backend, record: JobRecord) -> None:
