@@ -256,7 +256,9 @@ class Core:
 
     def _unknown(self, task: object) -> UnknownTask:
         name = task if isinstance(task, str) else getattr(task, "__qualname__", repr(task))
-        hint = did_you_mean(name, self.tasks)
+        # Where several tasks end in the same word, none of them is meant more than the others.
+        short = {full.rpartition(".")[2]: full for full in self.tasks}
+        hint = did_you_mean(name, self.tasks, short)
         known = ", ".join(sorted(self.tasks)) or "none"
         way = "" if isinstance(task, str) else "; decorate it with @app.task"
         return UnknownTask(

@@ -18,6 +18,7 @@ from treadle.errors import (
     EnqueueError,
     InvalidCall,
     InvalidOption,
+    PayloadError,
     UsageError,
 )
 from treadle.ids import derived_id
@@ -184,7 +185,11 @@ class _Many:
     async def send(self) -> None:
         """Push those that were taken."""
         with self._telling():
-            pairs = [(call, self._encoded(call)) for call in self._chunk]
+            try:
+                pairs = [(call, self._encoded(call)) for call in self._chunk]
+            except PayloadError as error:
+                error.add_note(f"this is item {self._misfit()} of those to enqueue")
+                raise
             if not pairs:
                 return
             push = _push_through if self._core.middleware else _push_chunk
@@ -199,6 +204,15 @@ class _Many:
         if mould.job_id is not None:
             _check_id(mould.job_id, self._ids)
         return mould.encode(call.args, call.kwargs)
+
+    def _misfit(self) -> int:
+        """Which of all calls was the first that cannot be encoded; looked for only then."""
+        for at, call in enumerate(self._chunk):
+            try:
+                call.task.mould.encode(call.args, call.kwargs)
+            except PayloadError:
+                return len(self.jobs) + at
+        raise AssertionError("one of them was refused")
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

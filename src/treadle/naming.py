@@ -58,6 +58,8 @@ def task_name(fn: Callable[..., Any], given: str | None = None, *, visits: bool 
 
 
 def _check_kind(fn: Any, visits: bool) -> None:
+    if isinstance(fn, str):
+        raise _refused(fn, f"is a name; write it by its option: name={fn!r}")
     if not isfunction(fn):
         raise _refused(fn, f"is {_kind_of(fn)}; a task is a function made with def or async def")
     if isasyncgenfunction(fn) or isgeneratorfunction(fn):

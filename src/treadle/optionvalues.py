@@ -138,7 +138,7 @@ def _run_at(value: Any, _reading: Reading) -> Fields:
 
 def _keep(value: Any, reading: Reading) -> Fields:
     if isinstance(value, Keep):
-        return {"keep": value}
+        value = msgspec.structs.asdict(value)
     if not is_mapping(value):
         one = None if value is None else seconds(value, "keep")
         return {"keep": Keep(succeeded=one, failed=one, cancelled=one)}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from treadle.context import CURRENT
 from treadle.durations import Duration, seconds
-from treadle.errors import JobNotFound, WaitTimeout
+from treadle.errors import JobNotFound, TreadleError, WaitTimeout
 from treadle.logs import get_logger
-from treadle.ports import Page, Query
+from treadle.ports import Backend, Feature, Page, Query
 from treadle.records import FINAL, JobRecord, JobState
+from treadle.why import Blocker, Kind, why
 
 if TYPE_CHECKING:
     from treadle.core import Core
@@ -21,6 +24,11 @@ _log = get_logger("treadle.spool")
 _of_tasks = get_logger("treadle.task")
 _AT_ONCE = 30.0  # seconds that one question to the store may wait
 _LONG = 10.0  # seconds after which a job that waits for a job in line is told what may be wrong
+_SOON = 5.0  # seconds after which others are told that nobody is there to run what they wait for
+_WORTH = 1.0  # seconds of waiting from which its end says why
+_STUCK = frozenset(
+    {Kind.NO_FOREMAN, Kind.UNKNOWN_TASK, Kind.PAUSED}
+)  # until somebody does something
 _LOOK_EVERY = 0.25  # seconds after which a spool is asked again; another process may forward
 
 
@@ -43,24 +51,65 @@ async def until_final(core: Core, job_id: str, timeout: Duration | None) -> Page
         await _forwarded(core, core.store.spool, job_id, until)
     left = _AT_ONCE
     # Who waits inside of a job holds the place that the other one may need.
-    to_warn = CURRENT.get() is not None
+    inside = CURRENT.get() is not None
+    to_warn, first = True, _LONG if inside else _SOON
     while True:
         if until is not None:
             left = max(0.0, until - core.clock.monotonic())
         backend = await core.ready()
-        query = Query(ids=(job_id,), wait=min(_LONG if to_warn else _AT_ONCE, left), ended=True)
+        query = Query(ids=(job_id,), wait=min(first if to_warn else _AT_ONCE, left), ended=True)
         page = await backend.find(query)
         if not page.records or page.records[0].state in FINAL:
             return page
-        if to_warn and left >= _LONG:
+        record = page.records[0]
+        if to_warn and left >= first:
             to_warn = False
-            _warn_of_line(page.records[0])
+            if inside:
+                _warn_of_line(record)
+            else:
+                await _warn_of_nobody(core, backend, record)
         if left <= 0:
+            worth = limit is not None and limit >= _WORTH
+            blocker = await _blocker(core, backend, record) if worth else None
+            because = f": {blocker.says}; {blocker.action}" if blocker is not None else ""
             raise WaitTimeout(
-                f"job {job_id} is {page.records[0].state.value} after {limit:g} s; it goes "
+                f"job {job_id} is {record.state.value} after {limit:g} s{because}; it goes "
                 "on, only the waiting has ended",
                 job_id=job_id,
             )
+
+
+async def _blocker(core: Core, backend: Backend, record: JobRecord) -> Blocker | None:
+    """What keeps a job from running and does not go by itself, if there is such a thing."""
+    if record.state is JobState.RUNNING or Feature.SHARED not in backend.features:
+        return None
+    try:
+        found = await why(backend, record.id, core.clock)
+    except TreadleError:
+        return None  # the waiting is what was asked for; this only helps
+    blocker = next((one for one in found.blockers if one.kind in _STUCK), None)
+    if (
+        blocker is not None
+        and blocker.kind is Kind.NO_FOREMAN
+        and Feature.CROSS_PROCESS not in backend.features
+    ):
+        way = "run one in this program, async with app.foreman(), or make the app with eager=True"
+        blocker = replace(blocker, action=way, command=())
+    return blocker
+
+
+async def _warn_of_nobody(core: Core, backend: Backend, record: JobRecord) -> None:
+    """Say that a job which somebody waits for will not run unless something is done."""
+    blocker = await _blocker(core, backend, record)
+    if blocker is not None:
+        _of_tasks.warning(
+            "job.awaited",
+            job=record.id,
+            task=record.spec.task,
+            queue=record.spec.queue,
+            why=blocker.says,
+            hint=blocker.action,
+        )
 
 
 def _warn_of_line(awaited: JobRecord) -> None:

@@ -42,7 +42,9 @@ def test_words_become_what_the_task_wants(
         (["add"], "a"),
         (["add", "one"], "a: expected int, got str 'one'"),
         (["add", "1", "2", "3"], "3"),
-        (["add", "1", "c=2"], "b: expected int, got str 'c=2'"),
+        (["add", "1", "c=2"], "'tasks.add' has no parameter 'c'; it takes (a, b)"),
+        (["add", "1", "2", "c=3"], "has no parameter 'c'"),
+        (["greet", "naem=Ann", "x"], "has no parameter 'naem' (did you mean 'name'?)"),
         (["add", "--kwargs", "[1]"], "--kwargs must be a JSON object"),
         (["add", "1", "--delay", "soon"], "'soon' is not a duration"),
         (["add", "1", "--run-at", "noon"], "'noon' is not a time such as"),
@@ -111,3 +113,10 @@ def test_a_wait_that_takes_too_long_ends_with_75(shell: Shell) -> None:
     )
     assert message.startswith("error: ")
     assert threading.active_count() == 1
+
+
+def test_a_wait_that_nobody_can_end_says_so(shell: Shell) -> None:
+    message = shell.refused(
+        *("enqueue", "tasks:app", "add", "1", "--wait", "--wait-timeout", "1s"), status=75
+    )
+    assert "no foreman serves queue 'default': none is running; start one: treadle run" in message

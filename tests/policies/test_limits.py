@@ -187,7 +187,7 @@ def test_what_an_option_holds() -> None:
             Limits.of(wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match=r"give each by itself: Limits\(Slots\(4\), …\)"):
         Limits([Slots(1)])  # type: ignore[arg-type]  # what is wrong here
-    with pytest.raises(InvalidOption, match="limits: 3 is not a Rate or Slots"):
+    with pytest.raises(InvalidOption, match=r"limits: 3 is not a Rate or Slots, such as Rate\("):
         Limits.of([one, 3])  # type: ignore[list-item]
 
 

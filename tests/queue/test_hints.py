@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from treadle import CONTEXT, Breaker, Context, Depends, InvalidOption, Rate, Treadle, UnknownOption
-from treadle.errors import UsageError
+from treadle.errors import UnknownTask, UsageError
 
 app: Any = Treadle("memory://")
 
@@ -38,6 +38,16 @@ def test_an_attribute_of_another_library_is_known(thing: Any, word: str, meant: 
         getattr(thing, word)
 
 
+def test_a_name_in_the_place_of_the_function_is_told_its_option() -> None:
+    with pytest.raises(InvalidOption, match="write it by its option: name='send'"):
+        app.task("send")
+
+
+def test_the_last_part_of_a_task_is_known() -> None:
+    with pytest.raises(UnknownTask, match=r"did you mean 'shop\.add'"):
+        app.core.task_of("addd")
+
+
 def test_what_there_is_not_has_no_hint() -> None:
     with pytest.raises(AttributeError, match=r"has no 'every'$"):
         _ = add.every
@@ -47,6 +57,7 @@ def test_what_there_is_not_has_no_hint() -> None:
     ("call", "meant"),
     [
         (lambda: add.options(when=3), "'run_at'"),
+        (lambda: add.options(at=3), "'run_at'"),
         (lambda: add.options(idempotency_key="x"), "'unique'"),
         (lambda: app.foreman(max_workers=3), "'concurrency'"),
         (lambda: Breaker(timeout=3), "'pause'"),  # type: ignore[call-arg]

@@ -50,6 +50,7 @@ async def test_a_call_that_does_not_fit_keeps_its_thousand_back(
     with pytest.raises(NotEncodable) as caught:
         await add.aenqueue_many((n if n != 2500 else "x",) for n in range(4000))
     assert accepted(caught.value) == [True] * 2000
+    assert "this is item 2500 of those to enqueue" in caught.value.__notes__
     assert len((await memory.ajobs(limit=1000)).records) == 1000
     assert [(await job.arecord()).id for job in caught.value.jobs[::500]]  # type: ignore[attr-defined]
 

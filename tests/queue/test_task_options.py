@@ -79,6 +79,9 @@ class TestOptions:
         assert keep(keep="1h") == Keep(succeeded=3600, failed=3600, cancelled=3600)
         assert keep(keep=None).failed is None
         assert keep(keep={"failed": 5}) == Keep(failed=5)
+        assert keep(keep=Keep(failed="1h")) == Keep(failed=3600)  # type: ignore[arg-type]
+        with pytest.raises(InvalidOption, match=r"keep\['failed'\]: -1 is negative"):
+            keep(keep=Keep(failed=-1))
         assert keep(result_ttl=7) == Keep(succeeded=7)
         assert keep(keep={"failed": 5}, result_ttl=7) == Keep(succeeded=7, failed=5)
 

@@ -126,6 +126,10 @@ def test_a_relative_store_counts_from_the_file_that_names_it(
         ({"log": {"level": "loud"}}, "one of 'debug', 'info', 'warning', 'error', 'critical'"),
         ({"max_payload": "much"}, "max_payload is 'much', but must be bytes"),
         ({"sources": {}}, "no setting 'sources'"),
+        (
+            {"foreman": {"queues": "a:2,b", "exclude": "b,a"}},
+            "exclude: all of queues=a:2,b are excluded",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(arguments: dict[str, object], says: str) -> None:
@@ -188,6 +192,8 @@ def test_variables_of_others_are_left_alone(variable: str, monkeypatch: pytest.M
         ("treadle.toml", "[foremen]\n", "no setting 'foremen'. Did you mean 'foreman'?"),
         ("pyproject.toml", "[tool.treadle]\nurll = 1\n", "pyproject.toml [tool.treadle]: no"),
         ("pyproject.toml", "[tool]\ntreadle = 1\n", "[tool.treadle] must be a table"),
+        ("treadle.toml", "[treadle]\nurl = 1\n", "they stand at the top, under no heading"),
+        ("treadle.toml", "[tool.treadle]\nurl = 1\n", "they stand at the top, under no heading"),
         ("treadle.toml", "url = 5\n", "url is 5, but must be a URL like 'sqlite:///jobs.db'"),
         ("treadle.toml", 'url = "jobs.db"\n', "url is 'jobs.db', but must be a URL like"),
     ],
@@ -197,6 +203,16 @@ def test_a_refused_file_is_named(directory: Path, name: str, text: str, says: st
     message = refusal()
     assert says in message
     assert str(directory) in message
+
+
+def test_a_refusal_names_what_may_have_been_meant_and_no_more() -> None:
+    assert "Known" not in refusal(urll="x")
+    known = refusal(foreman={"of_another_kind_altogether": 1}).partition("Known: ")[2]
+    assert "foreman.grace" in known
+    assert "url" not in known
+    known = refusal(of_another_kind_altogether=1).partition("Known: ")[2]
+    assert "url" in known
+    assert "foreman.grace" not in known
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ _STYLES = {
 # What a terminal would obey must not come from a job, nor what turns the direction of writing;
 # tabs and line ends may.
 _KEPT = frozenset("\n\t")
+_LONG_WORD = 20  # characters; a longer one, such as a path, may be folded
 
 
 def clean(text: object) -> str:
@@ -86,7 +87,13 @@ class Output:
             self._plain_table(columns, cells)
 
     def _rich_table(self, columns: Sequence[str], rows: list[list[str]]) -> None:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        gap, width = 2, self.console.width
+        if _needed(columns, rows, gap) > width:
+            gap, columns, rows = 1, *_told(columns, rows)
+        if _needed(columns, rows, gap) > width:
+            self._blocks(columns, rows)
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
         for position, column in enumerate(columns):
             numbers = bool(rows) and all(_is_number(row[position]) for row in rows)
             table.add_column(
@@ -98,6 +105,13 @@ class Output:
         for row in rows:
             table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
         self.console.print(table)
+
+    def _blocks(self, columns: Sequence[str], rows: list[list[str]]) -> None:
+        """Rows one below the other, where a terminal has no room for them side by side."""
+        for number, row in enumerate(rows):
+            if number:
+                self.line()
+            self.facts(list(zip(columns, row, strict=True)))
 
     def _plain_table(self, columns: Sequence[str], rows: list[list[str]]) -> None:
         flat = [[cell.replace("\n", " ").replace("\t", " ") for cell in row] for row in rows]
@@ -115,6 +129,26 @@ class Output:
         width = max(len(name) for name, _ in shown)
         for name, value in shown:
             self.line(f"{name.ljust(width)}  {value}")
+
+
+def _needed(columns: Sequence[str], rows: list[list[str]], gap: int) -> int:
+    """The width of a terminal in which no word of a table has to be broken, but very long ones."""
+
+    def longest(text: str) -> int:
+        return max(map(len, text.split()), default=0)
+
+    total = gap * (len(columns) - 1)
+    for at, column in enumerate(columns):
+        cells = [longest(row[at]) if at else len(row[at]) for row in rows]
+        widest = max(cells, default=0)
+        total += max(longest(column), min(widest, _LONG_WORD) if at else widest)
+    return total
+
+
+def _told(columns: Sequence[str], rows: list[list[str]]) -> tuple[Sequence[str], list[list[str]]]:
+    """The columns in which some row has something to say."""
+    kept = [at for at in range(len(columns)) if not rows or any(row[at] != "-" for row in rows)]
+    return [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
 
 
 def _is_number(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -159,6 +160,8 @@ def _turn_into_a_foreman(
     os.dup2(outlet, 0)
     sys.stdout.flush()
     sys.stderr.flush()
+    # Ctrl+C has to wait until the new program can hear it, which is when it is loaded.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     # The words after the module are for those who look for the process.
     os.execv(sys.executable, [sys.executable, "-m", "treadle.foreman.child", "run", name])
 

@@ -8,10 +8,13 @@ from typing import Any
 
 import msgspec
 
-from treadle.errors import InvalidOption, NotEncodable
+from treadle.errors import InvalidCall, InvalidOption, NotEncodable
+from treadle.hints import did_you_mean
 from treadle.task import Task
 
 __all__ = ["arguments"]
+
+_NAMED = re.compile(r"([A-Za-z_]\w*)=")
 
 
 def arguments(
@@ -26,7 +29,7 @@ def arguments(
     texts: dict[str, str] = {}
     positional: list[str] = []
     for word in words:
-        match = re.match(r"([A-Za-z_]\w*)=", word)
+        match = _NAMED.match(word)
         if match and match[1] in names:
             texts[match[1]] = word[match.end() :]
         else:
@@ -45,8 +48,27 @@ def arguments(
             elif 0 <= at < len(positional) and values[at] != positional[at]:
                 values[at] = positional[at]
             else:
+                _refuse_unknown_name(task, names, positional)
                 raise
+        except InvalidCall:
+            _refuse_unknown_name(task, names, positional)
+            raise
     raise AssertionError("every word was tried as text")
+
+
+def _refuse_unknown_name(task: Task[Any, Any], names: list[str], words: list[str]) -> None:
+    """Say of arguments that do not fit which of them has the name of no parameter.
+
+    Text may have a ``=`` too, so this is told only when the call cannot be made.
+    """
+    for word in words:
+        if match := _NAMED.match(word):
+            raise InvalidOption(
+                f"task {task.name!r} has no parameter {match[1]!r}{did_you_mean(match[1], names)}; "
+                f"it takes ({', '.join(names)})",
+                option=match[1],
+                value=word,
+            )
 
 
 def _names(task: Task[Any, Any]) -> list[str]:

@@ -19,7 +19,9 @@ from treadle.config.settings import (
 )
 from treadle.config.sources import Given, find_file, from_arguments, from_environment, from_file
 from treadle.config.values import FIELDS, OPEN, Field, field_of, read
+from treadle.errors import InvalidOption
 from treadle.guards import refuse_unknown
+from treadle.queuenames import weighted
 
 __all__ = [
     "DEFAULT_URL",
@@ -71,7 +73,9 @@ def resolve(arguments: Mapping[str, Any], environ: Mapping[str, str], start: Pat
     given |= {one.name: one for one in from_arguments(arguments)}
     values = {name: read(_field(name), one.value, one.where) for name, one in given.items()}
     sources = {name: one.origin for name, one in given.items()}
-    return msgspec.structs.replace(_built(Settings(), values), sources=sources)
+    settings = msgspec.structs.replace(_built(Settings(), values), sources=sources)
+    _check_something_is_served(settings.foreman)
+    return settings
 
 
 def _field(name: str) -> Field:
@@ -113,7 +117,19 @@ def foreman_settings(base: ForemanSettings, **options: Any) -> ForemanSettings:
     for name, value in options.items():
         if value is not None:
             given[name] = read(FIELDS[f"foreman.{name}"], value, "foreman option")
-    return msgspec.structs.replace(base, **given) if given else base
+    settings = msgspec.structs.replace(base, **given) if given else base
+    _check_something_is_served(settings)
+    return settings
+
+
+def _check_something_is_served(settings: ForemanSettings) -> None:
+    if {weighted(item)[0] for item in settings.queues} <= set(settings.exclude):
+        raise InvalidOption(
+            f"exclude: all of queues={','.join(settings.queues)} are excluded, so that nothing is "
+            "left to serve; leave out one of the two",
+            option="exclude",
+            value=settings.exclude,
+        )
 
 
 _SYNONYMS = {

@@ -25,6 +25,8 @@ _NOT_SETTINGS = (
     "TREADLE__", failpoints.ENVIRONMENT, "TREADLE_MODEL_", "TREADLE_PORT", "TREADLE_SERVICE_",
 )  # fmt: skip
 
+_HEADINGS = frozenset({"treadle", "tool"})  # what holds the settings in ``pyproject.toml``
+
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
     """A value that somebody gave."""
@@ -170,16 +172,28 @@ def _chosen(prefix: str, table: Mapping[str, Any], where: str) -> Iterator[tuple
             yield f"{prefix}.{key}", value
 
 
+def _siblings(name: str, known: Mapping[str, str]) -> list[str]:
+    """The settings of the part that a name is in, which are those that may have been meant."""
+    separator = "__" if "__" in name else "."
+    part = name.rpartition(separator)[0]
+    beside = sorted(one for one in known if one.rpartition(separator)[0] == part)
+    return beside or sorted(one for one in known if separator not in one)
+
+
 def _unknown(where: str, name: str, known: Mapping[str, str]) -> UnknownOption:
     last = {spelling.rpartition(".")[2]: spelling for spelling in known}
     near = nearest(name, known)
     if near is None and (end := nearest(name, last, likeness=0.7)):
         near = last[end]
-    hint = f" Did you mean {near!r}?" if near else ""
+    if name in _HEADINGS:
+        hint = " Here they stand at the top, under no heading of that name."
+    elif near:
+        hint = f" Did you mean {near!r}?"
+    else:
+        hint = f" Known: {', '.join(_siblings(name, known))}."
     setting = "no setting" if where.endswith(name) else f"no setting {name!r}"
     return UnknownOption(
-        f"{where}: {setting}{' of that name' if where.endswith(name) else ''}.{hint}"
-        f" Known: {', '.join(sorted(known))}.",
+        f"{where}: {setting}{' of that name' if where.endswith(name) else ''}.{hint}",
         option=name,
         known=tuple(sorted(known)),
     )

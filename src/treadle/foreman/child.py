@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 from contextlib import nullcontext, suppress
@@ -46,6 +47,17 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main() -> int:
+    """Serve, and let Ctrl+C end it before it is up too, with the status that shells know."""
+    try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see treadle.cli.run
+        return _serve()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 128 + signal.SIGINT
+
+
+def _serve() -> int:
     """Read the orders, find the app, serve."""
     pipe = os.fdopen(os.dup(0), "rb")
     nothing = os.open(os.devnull, os.O_RDONLY)

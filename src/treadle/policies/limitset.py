@@ -44,6 +44,8 @@ class Limits(tuple[Limit, ...]):
             if not isinstance(given, Rate | Slots):
                 several = isinstance(given, list | tuple)
                 way_out = f"; give each by itself: {cls.__name__}(Slots(4), …)" if several else ""
+                if isinstance(given, str | int | float):
+                    way_out = ", such as Rate(10, per=60) or Slots(4)"
                 refuse("limits", limit, f"a Rate or Slots{way_out}")
         _distinct([limit.named("") for limit in limits])
         return super().__new__(cls, limits)

@@ -94,6 +94,8 @@ class Matcher:
 
 def conditions(value: Conditions, option: str) -> tuple[Condition, ...]:
     """The types and predicates that an option holds, checked."""
+    if isinstance(value, str):
+        refuse(option, value, f"an exception type but text; write {option}={value:.100}")
     items = _items(value, option)
     for item in items:
         if isinstance(item, type) and not issubclass(item, BaseException):

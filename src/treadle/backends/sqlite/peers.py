@@ -86,6 +86,8 @@ class Peers:
         self._marked: set[str] = set()
         self._names: tuple[str, ...] = ()
         self._stamp = (-1, 0.0)
+        # Who tells and who listens may be the first to need it, each in a thread of its own.
+        self._opening = threading.Lock()
         self._handle = -1
         self._closed = False
 
@@ -125,8 +127,8 @@ class Peers:
         except (ConnectionRefusedError, FileNotFoundError):
             self._bury(name)
         except OSError as error:
-            # A full buffer: its owner has enough to read to look by itself.
-            if error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE):
+            # A full buffer: its owner has enough to read to look by itself. Closed: not its fault.
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE, errno.EBADF):
                 self._bury(name)
 
     def _bury(self, name: str) -> None:
@@ -203,9 +205,12 @@ class Peers:
         if len(os.fsencode(path)) < 100:
             return path
         # The name of a socket has room for 107 bytes; through the descriptor it always fits.
-        if self._handle < 0:
-            self._handle = os.open(self._directory, os.O_RDONLY)
-        return f"/proc/self/fd/{self._handle}/{name}"
+        with self._opening:
+            if self._handle < 0:
+                if self._closed:
+                    raise OSError(errno.EBADF, "closed")
+                self._handle = os.open(self._directory, os.O_RDONLY)
+            return f"/proc/self/fd/{self._handle}/{name}"
 
     def _listen(self, receiver: socket.socket) -> None:
         while True:
@@ -236,8 +241,10 @@ class Peers:
                 receiver.close()
                 self._bury(self._name + _SOCKET)
             self._sender.close()
-            if self._handle >= 0:
-                os.close(self._handle)
+            with self._opening:
+                if self._handle >= 0:
+                    os.close(self._handle)
+                self._handle = -1
 
 
 _NOTHING = Notice()
