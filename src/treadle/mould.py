@@ -11,7 +11,7 @@ import msgspec
 from treadle.context import descent
 from treadle.durability import Durability, gives
 from treadle.errors import InvalidCall, Unsupported
-from treadle.ports import Feature, durability_of, routed
+from treadle.ports import Feature, durability_of
 from treadle.records import NewJob, OnConflict
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def check_needs(needs: Needs | None, store: Store, task: str, queue: str) -> Non
     if needs is None:
         return
     backend = store.backend()
-    several = routed(backend)
+    several = store.several
     if several is not None:
         backend = _check_route(needs, several, task, queue)
     missing = needs.features - backend.features
