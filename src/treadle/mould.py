@@ -7,6 +7,7 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from treadle.context import descent
 from treadle.durability import Durability, gives
@@ -41,8 +42,8 @@ class Mould:
     """
 
     __slots__ = (
-        "_fixed", "_fn", "_injected", "_name", "_options", "_shape", "_signature", "job_id",
-        "needs", "queue", "spooled", "waits_for_room", "within",
+        "_fixed", "_fn", "_injected", "_name", "_options", "_pattern", "_shape", "_signature",
+        "job_id", "needs", "queue", "spooled", "waits_for_room", "within",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,8 @@ class Mould:
             limits = None
         if options.key or options.unique or limits:
             self._signature = _visible(fn, injected)
+        # A copy with another id costs a fraction of a new record.
+        self._pattern = NewJob(id="", task=name, payload=b"", **self._fixed)
 
     def declared(self) -> NewJob:
         """What all jobs of the task have in common, as far as others count it."""
@@ -105,17 +108,17 @@ class Mould:
         """
         origin = descent(at_once="due" not in self._fixed)
         if self._signature is None:
-            return NewJob(id=job_id, task=self._name, payload=payload, **self._fixed, **origin)
+            return replace(self._pattern, id=job_id, payload=payload, **origin)
         arguments = self.arguments(args, kwargs)
         options = self._options
-        fields = dict(self._fixed)
+        fields: dict[str, Any] = {}
         if options.key is not None:
             fields["key"] = options.key(arguments)
         if options.unique is not None:
             fields["unique"] = options.unique.of(arguments)
         if options.limits is not None and not options.limits.static:
             fields["asks"] = options.limits.asks(self._name, arguments)
-        return NewJob(id=job_id, task=self._name, payload=payload, **fields, **origin)
+        return replace(self._pattern, id=job_id, payload=payload, **fields, **origin)
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
         """What a call gives each parameter, defaults included. It was accepted before."""
