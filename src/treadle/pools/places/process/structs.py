@@ -51,7 +51,8 @@ class StructMaker:
 
 def _post_init(self: Any) -> None:
     # A struct keeps the function that it was made with. The real one is set afterwards.
-    type(self).__post_init__(self)
+    cls: Any = _kind(self)
+    cls.__post_init__(self)
 
 
 def is_struct(obj: object) -> bool:
@@ -92,11 +93,15 @@ def _defaults(cls: Any) -> dict[str, dict[str, Any]]:
     names = cls.__struct_fields__[len(cls.__struct_fields__) - len(values) :]
     found: dict[str, dict[str, Any]] = {}
     for name, value in zip(names, values, strict=True):
-        if isinstance(value, _FACTORY):
+        if _kind(value) is _FACTORY:
             found[name] = {"default_factory": value.factory}
         elif value is not msgspec.NODEFAULT:
             found[name] = {"default": value}
     return found
+
+
+def _kind(value: object) -> type[object]:
+    return type(value)
 
 
 class _Probe(msgspec.Struct):
@@ -105,4 +110,4 @@ class _Probe(msgspec.Struct):
     made: list[Any] = msgspec.field(default_factory=list)
 
 
-_FACTORY = type(_Probe.__struct_defaults__[0])
+_FACTORY = _kind(_Probe.__struct_defaults__[0])
