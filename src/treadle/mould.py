@@ -7,11 +7,12 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from treadle.context import CURRENT
 from treadle.durability import Durability, gives
 from treadle.errors import InvalidCall, Unsupported
-from treadle.ports import Feature, durability_of, routed
+from treadle.ports import Feature, durability_of
 from treadle.records import NewJob, OnConflict
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Mould:
     """
 
     __slots__ = (
-        "_fixed", "_fn", "_injected", "_name", "_options", "_shape", "_signature", "job_id",
-        "needs", "queue", "spooled", "waits_for_room", "within",
+        "_fixed", "_fn", "_injected", "_name", "_options", "_pattern", "_shape", "_signature",
+        "job_id", "needs", "queue", "spooled", "waits_for_room", "within",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,8 @@ class Mould:
             limits = None
         if options.key or options.unique or limits:
             self._signature = _visible(fn, injected)
+        # A copy with another id costs a fraction of a new record.
+        self._pattern = NewJob(id="", task=name, payload=b"", **self._fixed)
 
     def declared(self) -> NewJob:
         """What all jobs of the task have in common, as far as others count it."""
@@ -103,22 +106,22 @@ class Mould:
         Raises:
             UsageError: it would be one too many of those that have each enqueued the next one.
         """
-        fixed = self._fixed
+        pattern = self._pattern
         attempting = CURRENT.get()
         if attempting is not None:
-            fixed = {**fixed, **attempting.descent(at_once="due" not in fixed)}
+            pattern = replace(pattern, **attempting.descent(at_once="due" not in self._fixed))
         if self._signature is None:
-            return NewJob(id=job_id, task=self._name, payload=payload, **fixed)
+            return replace(pattern, id=job_id, payload=payload)
         arguments = self.arguments(args, kwargs)
         options = self._options
-        fields = dict(fixed)
+        fields: dict[str, Any] = {}
         if options.key is not None:
             fields["key"] = options.key(arguments)
         if options.unique is not None:
             fields["unique"] = options.unique.of(arguments)
         if options.limits is not None and not options.limits.static:
             fields["asks"] = options.limits.asks(self._name, arguments)
-        return NewJob(id=job_id, task=self._name, payload=payload, **fields)
+        return replace(pattern, id=job_id, payload=payload, **fields)
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
         """What a call gives each parameter, defaults included. It was accepted before."""
@@ -197,7 +200,7 @@ def check_needs(needs: Needs | None, store: Store, task: str, queue: str) -> Non
         return
     backend = store.backend()
     features = backend.features
-    several = routed(backend)
+    several = store.several
     if several is not None:
         backend = several.parts[several.route(queue)]
         features = backend.features

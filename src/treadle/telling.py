@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Change,
         Claim,
         Claimed,
+        Feature,
         Held,
         Page,
         Query,
@@ -100,6 +101,11 @@ class _Heard:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """Asked for by each enqueue with a bound, and slow to look for."""
+        return self._inner.features
 
     async def close_session(self, session: Session) -> Sequence[Fate]:
         fates = await self._inner.close_session(session)

@@ -28,6 +28,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     # Jobs of a round.
     jobs: int
+    # Whether Python looks for cycles, or is to find none left in the end.
+    collects: bool = True
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,8 @@ async def fails() -> None:
 
 async def measure(orders: Orders) -> list[Sample]:
     samples: list[Sample] = []
+    if not orders.collects:
+        gc.disable()
     task = {"nothing": nothing, "in_thread": in_thread, "fails": fails}[orders.task]
     with app.override(url=orders.url):
         async with app:
@@ -67,7 +71,8 @@ async def measure(orders: Orders) -> list[Sample]:
                 await task.aenqueue_many([()] * orders.jobs)
                 async with app.foreman(burst=True, concurrency=20) as foreman:
                     await foreman.join()
-                gc.collect()
+                if orders.collects:
+                    gc.collect()
                 samples.append(
                     Sample(
                         jobs=number * orders.jobs,

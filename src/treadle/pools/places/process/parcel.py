@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import NotDecodable, NotEncodable
 from treadle.pools.places.process.plain import plain
+from treadle.pools.places.process.structs import is_struct, made
 
 if TYPE_CHECKING:
     # What it is a subclass of, with the types that it has not.
@@ -89,7 +90,10 @@ class _Pickler(Pickler):
             return import_module, (obj.__name__,)
         if isinstance(obj, FunctionType | type):
             _notice_module(obj)
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if is_struct(obj) and reduced is not NotImplemented:
+            return made(obj, reduced)
+        return reduced
 
 
 def _notice_module(obj: Any) -> None:
