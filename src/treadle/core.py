@@ -21,6 +21,7 @@ from treadle.errors import InvalidOption, NotOpen, UnknownTask, UsageError
 from treadle.events import Event
 from treadle.hints import did_you_mean
 from treadle.ids import Ids, SystemIds
+from treadle.logs import get_logger
 from treadle.loopthread import LoopThread, refuse_in_loop
 from treadle.middleware import Middleware
 from treadle.mould import check_needs, needs_of
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Core"]
 
 T = TypeVar("T")
+_log = get_logger("treadle.task")
 
 
 class Core:
@@ -288,6 +290,13 @@ class Core:
                 option="name",
                 value=task.name,
             )
+        if other is not None and _stands_elsewhere(other.fn, task.fn):
+            _log.warning(
+                "task.replaced",
+                task=task.name,
+                hint="another function of this name stands in the same module, and its jobs run "
+                "this one now; rename one of them, unless the module was loaded again",
+            )
         self.tasks[task.name] = task
         self._by_fn[task.fn] = task
 
@@ -380,6 +389,17 @@ class Core:
         """In a forked child: nothing that is open is ours."""
         self._levels = weakref.WeakKeyDictionary()
         self.store.forget()
+
+
+def _stands_elsewhere(one: Any, other: Any) -> bool:
+    """Whether two functions of one name are written in two places of their module.
+
+    In a notebook that is one cell, carried out again after a change.
+    """
+    if one is other or other.__module__ == "__main__":
+        return False
+    places = [getattr(fn, "__code__", None) for fn in (one, other)]
+    return len({code and (code.co_filename, code.co_firstlineno) for code in places}) > 1
 
 
 _all: weakref.WeakSet[Core] = weakref.WeakSet()

@@ -66,6 +66,11 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether a job in it has ended: succeeded, failed or cancelled."""
+        return self in FINAL
+
 
 FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
@@ -413,6 +418,13 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def finished_at(self) -> datetime | None:
         """When it ended, in UTC."""
         return _moment(self.finished)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the start of its last attempt to its end; ``None`` until both have been."""
+        if self.started is None or self.finished is None:
+            return None
+        return self.finished - self.started
 
 
 def _moment(at: float | None) -> datetime | None:

@@ -157,6 +157,7 @@ class TestResults:
         job = await work.options(expires="1h").aenqueue()
         before = await job.arecord()
         assert (before.started_at, before.finished_at) == (None, None)
+        assert (before.duration, before.state.is_final) == (None, False)
         assert before.expires_at is not None
         assert before.created_at < before.expires_at
         await run_all(app)
@@ -166,6 +167,8 @@ class TestResults:
         assert record.started_at is not None
         assert record.finished_at is not None
         assert record.created_at <= record.started_at <= record.finished_at
+        assert record.duration == record.finished - record.started  # type: ignore[operator]
+        assert record.state.is_final
         assert record.created_at.timestamp() == pytest.approx(record.created, abs=1e-5)
         assert record.created_at.utcoffset() == timedelta(0)
 

@@ -164,6 +164,17 @@ class TestRegistry:
         again = app.task(name="same")(plain)
         assert app.tasks["same"] is again
 
+    def test_another_function_of_the_same_name_is_warned_of(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = make()
+        first = "\n\ndef send() -> int: return 1\n"
+        space = {"__name__": "shop"}
+        for source, warned in ((first, False), (first, False), ("\n" + first, True)):
+            exec(compile(source, "shop.py", "exec"), space)
+            app.task(space["send"])  # type: ignore[call-overload]
+            assert ("task.replaced" in caplog.text) is warned
+
     def test_an_app_takes_in_the_tasks_of_a_module(self) -> None:
         module = ModuleType("elsewhere")
         vars(module).update(one=task(name="one")(plain), two=task(later), other=1)
