@@ -6,13 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
-import msgspec
-
 from treadle.answers import full, handle
-from treadle.context import CURRENT
 from treadle.errors import (
     BackendUnavailable,
     EnqueueError,
@@ -21,12 +18,11 @@ from treadle.errors import (
     PayloadError,
     UsageError,
 )
-from treadle.ids import derived_id
 from treadle.job import Job
 from treadle.loopthread import refuse_in_loop
 from treadle.middleware import Enqueuing, compose
 from treadle.mould import Mould, check_needs
-from treadle.records import In, JobRecord, NewJob, Pushed, PushStatus
+from treadle.records import NewJob, Pushed, PushStatus
 from treadle.together import split
 from treadle.transactions import transactions_of
 
@@ -37,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BoundTask",
-    "again",
-    "follow_up",
+    "answered",
+    "at_once",
+    "id_of",
     "is_bound_task",
     "send",
     "send_blocking",
@@ -92,7 +89,7 @@ async def send(core: Core, call: BoundTask[R]) -> Job[R]:
     return await _push_one(core, call, mould, new)
 
 
-def _id_of(core: Core, call: BoundTask[Any]) -> str:
+def id_of(core: Core, call: BoundTask[Any]) -> str:
     """The id of the job that a call becomes: that of the call, or a new one."""
     return call.task.mould.job_id or _placed(core, call)
 
@@ -114,7 +111,7 @@ def send_blocking(core: Core, call: BoundTask[R], name: str, twin: str) -> Job[R
         return core.call(lambda: send(core, call), name, twin)
     # Here and now: the connection is used by this thread, which may wait for nobody.
     refuse_in_loop(name, twin)
-    job: Job[R] = _at_once(send(core, call), name, twin)
+    job: Job[R] = at_once(send(core, call), name, twin)
     return job
 
 
@@ -144,7 +141,7 @@ def send_many_blocking(
         if many.within is None:
             core.call(many.send, name, twin)
         else:
-            _at_once(many.send(), name, twin)
+            at_once(many.send(), name, twin)
     return many.jobs
 
 
@@ -241,58 +238,7 @@ def _all_or_why(
     return jobs
 
 
-def follow_up(
-    core: Core, call: BoundTask[R], parent: NewJob, others: Sequence[NewJob]
-) -> tuple[Job[R], NewJob]:
-    """A job that somebody else will push, with the end of the attempt that runs now.
-
-    Args:
-        core, call: as ever.
-        parent: the job that runs.
-        others: what is to follow it so far.
-    """
-    mould = call.task.mould
-    if mould.within is not None:
-        raise UsageError(
-            f"task {call.task.name!r}: a follow-up is pushed with the end of the attempt, not "
-            "within=; for a job that is there with the transaction, enqueue it without ctx"
-        )
-    body = mould.encode(call.args, call.kwargs)
-    made: list[NewJob] = []
-
-    async def keep(ctx: Enqueuing) -> Job[Any]:
-        payload = mould.seal(core.codec, ctx.job_id, body, ctx.headers)
-        made.append(mould.cast(ctx.job_id, payload, call.args, call.kwargs))
-        return Job(core, ctx.job_id, call.task)
-
-    ctx = Enqueuing(core, call, _id_of_follow_up(core, call, body, parent, others))
-    job = _at_once(compose(core.middleware, keep)(ctx), "ctx.enqueue", "task.aenqueue")
-    if not made:
-        raise UsageError(
-            f"a middleware did not pass on the follow-up job of task {call.task.name!r}"
-        )
-    return job, made[0]
-
-
-def _id_of_follow_up(
-    core: Core, call: BoundTask[Any], body: bytes, parent: NewJob, others: Sequence[NewJob]
-) -> str:
-    """The id of a follow-up: in another store than its parent the same in every attempt."""
-    several, mould = core.store.several, call.task.mould
-    if several is None or several.route(mould.queue) == several.route(parent.queue):
-        return _id_of(core, call)
-    check_needs(mould.needs, core.store, call.task.name, mould.queue)
-    known = {one.id for one in others}
-    said = f"{parent.id} {call.task.name} {mould.queue} ".encode() + body
-    for number in count():
-        tried = mould.job_id or derived_id(parent.id, said + str(number).encode())
-        job_id = core.store.placed(mould.cast(tried, b"", call.args, call.kwargs))
-        if mould.job_id is not None or job_id not in known:
-            return mould.job_id or job_id
-    raise AssertionError("numbers do not end")
-
-
-def _at_once(coroutine: Any, name: str, twin: str) -> Any:
+def at_once(coroutine: Any, name: str, twin: str) -> Any:
     """The result of a coroutine that does not wait for anything."""
     try:
         coroutine.send(None)
@@ -313,7 +259,7 @@ async def _through(core: Core, call: BoundTask[Any], mould: Mould, body: bytes) 
         new = mould.cast(ctx.job_id, payload, call.args, call.kwargs)
         return await _push_one(core, call, mould, new)
 
-    ctx = Enqueuing(core, call, _id_of(core, call))
+    ctx = Enqueuing(core, call, id_of(core, call))
     return await compose(core.middleware, push)(ctx)
 
 
@@ -332,9 +278,9 @@ async def _push_one(core: Core, call: BoundTask[R], mould: Mould, new: NewJob) -
     if answer.status is _CREATED and not core.bus.heard:
         job = Job(core, new.id, call.task)
     elif answer.status is PushStatus.FULL:
-        job = _answered(core, call.task, new, await _when_there_is_room(core, mould, new))
+        job = answered(core, call.task, new, await _when_there_is_room(core, mould, new))
     else:
-        job = _answered(core, call.task, new, answer)
+        job = answered(core, call.task, new, answer)
     if eager is not None:
         await eager.drain((job.id,))
     return job
@@ -379,7 +325,7 @@ async def _push_chunk_within(
     calls = [call for call, _ in chunk]
     news: list[NewJob] = []
     for call, body in chunk:
-        mould, job_id = call.task.mould, _id_of(core, call)
+        mould, job_id = call.task.mould, id_of(core, call)
         news.append(
             mould.cast(job_id, mould.seal(core.codec, job_id, body), call.args, call.kwargs)
         )
@@ -441,7 +387,7 @@ async def _push_chunk(core: Core, chunk: Sequence[_Encoded]) -> Sequence[Job[Any
         try:
             full = answer.status is PushStatus.FULL
             final = await _when_there_is_room(core, call.task.mould, new) if full else answer
-            jobs.append(_answered(core, call.task, new, final))
+            jobs.append(answered(core, call.task, new, final))
         except EnqueueError as error:
             jobs.append(error)
     if eager is not None and not any(isinstance(one, EnqueueError) for one in jobs):
@@ -467,42 +413,11 @@ async def _when_there_is_room(core: Core, mould: Mould, new: NewJob) -> Pushed:
             return answer
 
 
-def _answered(core: Core, task: Task[..., R] | None, new: NewJob, answer: Pushed) -> Job[R]:
+def answered(core: Core, task: Task[..., R] | None, new: NewJob, answer: Pushed) -> Job[R]:
     """The handle for what the store said; those who listen are told."""
     job = handle(core, task, new, answer)
     if job.created:
         core.tell("job.enqueued", new)
-    return job
-
-
-async def again(core: Core, record: JobRecord, task: Task[..., R] | None) -> Job[R]:
-    """A new job of the call of another one."""
-    old, codec = record.spec, core.codec
-    outbox = await core.direct_outbox()
-    opened = codec.open(old.payload, associated=codec.binding(old.task, old.id))
-    attempting = CURRENT.get()
-    origin = {} if attempting is None else attempting.descent(at_once=True)
-    new = msgspec.structs.replace(
-        old,
-        id=core.ids.new(),
-        payload=b"",
-        priority=record.priority,
-        due=None,
-        # An instant has passed, or has no meaning for another job.
-        expires=old.expires if isinstance(old.expires, In) else None,
-        after=None,
-        flow=None,
-        **{"parent": None, "depth": 0, **origin},
-    )
-    job_id = core.store.placed(new)
-    payload = codec.seal(opened.body, opened.headers, associated=codec.binding(old.task, job_id))
-    new = msgspec.structs.replace(new, id=job_id, payload=payload)
-    eager = core.store.eager
-    if eager is not None:
-        new = eager.adapted(new)
-    job = _answered(core, task, new, (await outbox.push((new,)))[0])
-    if eager is not None:
-        await eager.drain((job.id,))
     return job
 
 

@@ -307,7 +307,7 @@ class Job(Generic[R_co]):
             JobNotFound: there is no such job, or it is no longer kept.
             QueueFull, DuplicateJob: its options refuse it.
         """
-        from treadle.enqueueing import again
+        from treadle.followups import again
 
         return await again(self._core, await self.arecord(), self._task)
 

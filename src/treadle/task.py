@@ -25,7 +25,6 @@ from treadle.calling import bound_here, check_arguments
 from treadle.codec import Shape
 from treadle.enqueueing import (
     BoundTask,
-    follow_up,
     is_bound_task,
     send,
     send_blocking,
@@ -33,6 +32,7 @@ from treadle.enqueueing import (
     send_many_blocking,
 )
 from treadle.errors import InvalidCall, InvalidOption, NotOpen, UsageError
+from treadle.followups import follow_up
 from treadle.guards import is_mapping, is_tuple
 from treadle.hints import missing
 from treadle.injected import Injected, injected_of
