@@ -30,8 +30,8 @@ __all__ = ["namespace", "postgres_namespace", "postgres_url"]
 
 MANY = 1000
 FEW = 10
-MOST = 22
-"""Statements of a push."""
+MOST = 30
+"""Statements of a push, with a few that look after what has run out."""
 
 # The log is told of a statement a moment after it, so the end of the step before may come late; and
 # notices go on connections of their own.

@@ -29,9 +29,11 @@ def setting(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[
     execute(server.url, f"ALTER DATABASE test RESET {name}")
 
 
-async def probed(server: PostgresServer) -> tuple[Mapping[str, Any], dict[str, tuple[str, str]]]:
+async def probed(
+    server: PostgresServer, options: str = ""
+) -> tuple[Mapping[str, Any], dict[str, tuple[str, str]]]:
     """The facts, and what is found by name."""
-    backend = connect(server.url)
+    backend = connect(server.url + options)
     try:
         await backend.open()
         facts = await backend.probe()
@@ -67,6 +69,9 @@ async def test_commits_that_do_not_wait_for_the_disk(server: PostgresServer) -> 
 @pytest.mark.usefixtures("setting")
 async def test_another_isolation(server: PostgresServer) -> None:
     _, found = await probed(server)
+    assert found["isolation"] == ("ok", "read committed")  # the store's connections say so
+    # Behind a pooler they cannot.
+    _, found = await probed(server, "?prepared=off")
     assert found["isolation"][0] == "warn"
     assert found["isolation"][1].startswith("serializable by default")
 

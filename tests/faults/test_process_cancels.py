@@ -168,8 +168,9 @@ async def test_a_job_that_is_cancelled_twice_at_a_step_ends_once(
 
     fails = step.startswith(("retry", "promote"))
     with watched(step, at_step):
+        # Before there is a foreman, who would come to some of the steps for no job at all.
+        await work.options(id="a job").aenqueue(fails)
         async with app.foreman():
-            await work.options(id="a job").aenqueue(fails)
             await eventually(lambda: bool(asked))
             await asyncio.gather(*asked)
             record = await job.arecord()

@@ -374,9 +374,8 @@ async def test_a_store_without_shared_state_refuses(
     manual: Manual, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = manual.app
-    monkeypatch.setattr(
-        app.core.backend(), "features", frozenset({Feature.RECORDS, Feature.BOUNDS})
-    )
+    features = frozenset({Feature.RECORDS, Feature.BOUNDS})
+    monkeypatch.setattr(app.core.store.made, "features", features)
     with pytest.raises(Unsupported, match="shared"):
         Service(manual, Breaker())
 

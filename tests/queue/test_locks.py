@@ -255,7 +255,7 @@ def test_options_are_checked() -> None:
 async def test_a_store_without_shared_state_refuses(
     still: Treadle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(still.core.backend(), "features", frozenset[Feature]())
+    monkeypatch.setattr(still.core.store.made, "features", frozenset[Feature]())
     with pytest.raises(Unsupported, match=r"app.lock\(\) needs"):
         await still.lock("one").aacquire()
 

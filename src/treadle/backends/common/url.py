@@ -25,6 +25,8 @@ class Url:
         try:
             parts = urlsplit(text)
             self.port: int | None = parts.port
+            if any(letter.isspace() for letter in parts.netloc):
+                raise ValueError("a blank")
         except ValueError as error:
             # Neither the text nor what is said of it: they may hold a part of a password.
             raise InvalidOption(
