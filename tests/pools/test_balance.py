@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from tests.pools.gates import Gate, note, notes, wait_at
-from treadle import InvalidOption, PoolFull, Worker, WorkerNotStarted, WorkerStopped
+from treadle import InvalidOption, PoolFull, Retry, Worker, WorkerNotStarted, WorkerStopped
 from treadle.pools.options import Mode
+
+AT_ONCE = Retry(2, backoff=0.0)
 
 
 class Seat(Worker):
@@ -227,7 +229,7 @@ def test_no_worker_has_more_than_the_bound(several: Mode, tmp_path: Path) -> Non
 
 
 def test_further_attempts_do_not_count_against_the_bound(later: Mode) -> None:
-    options = Seat.options(mode=later, max_queued_tasks=1, on_full="queue", retry=2)
+    options = Seat.options(mode=later, max_queued_tasks=1, on_full="queue", retry=AT_ONCE)
     with options.init() as seats:
         failing = [seats.fail() for _ in range(4)]
         assert all(isinstance(future.exception(10), ValueError) for future in failing)

@@ -124,7 +124,8 @@ def test_no_further_attempt_is_made(later: Mode, file: Path, gate: Gate) -> None
 
 def test_what_waits_for_a_limit_ends_too(later: Mode, file: Path) -> None:
     limits = [Rate(1, per=3600)]
-    with pytest.raises(Oops), Diary.options(mode=later, limits=limits).init(file) as diary:  # noqa: PT012
+    options = Diary.options(mode=later, limits=limits, patience=0.5)
+    with pytest.raises(Oops), options.init(file) as diary:  # noqa: PT012
         diary.write("first").result(20)
         waiting = diary.write("second")
         raise Oops

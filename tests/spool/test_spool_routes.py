@@ -38,6 +38,7 @@ def app_over(tmp_path: Path, redis_line: Line, other: Line) -> Treadle:
     return app
 
 
+@pytest.mark.slow
 async def test_what_is_for_one_server_waits_for_no_other(
     tmp_path: Path, redis_server: RedisServer, redis_line: Line, other: Line
 ) -> None:

@@ -25,6 +25,7 @@ from treadle.errors import (
 from treadle.records import NewJob, Pushed
 from treadle.testing.clock import eventually
 
+pytestmark = pytest.mark.slow  # most wait for a server that is started, or is away
 AWAY = (BackendUnavailable, OutcomeUnknown)
 
 
