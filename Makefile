@@ -16,7 +16,7 @@ PYTEST ?= -m pytest
 # What another Python may do otherwise; the rest of the tests looks at what is ours.
 NEWEST_TESTS ?= -m 'not slow and not ray' tests/words tests/policies tests/queue \
 	tests/backends/test_memory.py tests/backends/test_sqlite.py tests/backends/test_redis.py \
-	tests/foreman tests/pools tests/stateful tests/typing
+	tests/foreman tests/pools tests/stateful tests/typing tests/bench/test_work.py
 # How often which tests are repeated.
 N ?= 10
 TESTS ?= -m '(hypothesis or random) and not slow' tests/model tests/simulation tests/policies \
