@@ -110,6 +110,13 @@ async def test_the_replica_of_a_node_takes_over(tmp_path: Path) -> None:
             await eventually(lambda: str(name) in str(copy.ask("CLUSTER", "NODES")))
             copy.ask("CLUSTER", "REPLICATE", name)
             await eventually(lambda: copy.info("replication")["master_link_status"] == "up")
+            # Who is to vote for it has to know of it.
+            mine = str(copy.ask("CLUSTER", "MYID"))
+            for node in cluster.nodes:
+                await eventually(
+                    lambda node=node: f"{mine}" in str(node.ask("CLUSTER", "REPLICAS", name)),
+                    patience=30.0,
+                )
             url = f"{cluster.url}?durability=replica&patience=20"
             async with shop(url, tmp_path, patience=30.0) as one, one.foreman():
                 jobs = await one.work.aenqueue_many([(0.01,) for _ in range(50)])
@@ -117,7 +124,7 @@ async def test_the_replica_of_a_node_takes_over(tmp_path: Path) -> None:
                 with one.unreliable():
                     owner.kill()
                     await eventually(
-                        lambda: copy.info("replication")["role"] == "master", patience=30.0
+                        lambda: copy.info("replication")["role"] == "master", patience=90.0
                     )
                     # What was accepted has to have a copy again, and this one has none.
                     await asyncio.to_thread(owner.start)

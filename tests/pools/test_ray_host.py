@@ -44,9 +44,20 @@ for number, code in enumerate((watch, fail, watch), 1):
     os.read(here, 1)
     if number == 3:
         host.deliver(3, [Order(4, False, "watch", body, ())])
-        print(host.interrupt(4, b""), *ended())
-    print(host.interrupt(number, b""), *ended())
-    print(host.interrupt(number, b""))
+        print(host.interrupt(4, b"", []), *ended())
+    print(host.interrupt(number, b"", []), *ended())
+    print(host.interrupt(number, b"", []))
+
+host.deliver(4, [Order(5, False, "watch", body, ()), Order(6, False, "watch", body, ())])
+os.read(here, 1)
+print(host.interrupt(5, b"", [6, 7]))
+host.deliver(5, [Order(7, False, "watch", body, ())])
+found = {}
+while len(found) < 3:
+    reports = host.collect(known)
+    known += len(reports)
+    found |= {one.number: NAMES[one.tag] for one in reports}
+print(sorted(found.items()))
 """
 
 
@@ -63,4 +74,7 @@ def test_an_end_that_came_after_the_wish_to_end_does_not_contradict_it() -> None
         "waits skipped False",
         "plain left False",
         "over",
+        # Those that were given before it and after it, too.
+        "plain",
+        "[(5, 'left'), (6, 'skipped'), (7, 'skipped')]",
     ], ran.stderr

@@ -85,9 +85,9 @@ class Reception:
         """What has ended, once something has."""
         return self._host.collect(known)
 
-    def interrupt(self, number: int, reason: bytes) -> str:
+    def interrupt(self, number: int, reason: bytes, dropped: list[int]) -> str:
         """Ask a call to end."""
-        return self._host.interrupt(number, reason)
+        return self._host.interrupt(number, reason, dropped)
 
     def tell_stopping(self) -> None:
         """Have code that asks know that it should find a good place to end."""
@@ -195,9 +195,18 @@ class Host:
                 break
         return some
 
-    def interrupt(self, number: int, reason: bytes) -> str:
-        """Ask a call to end: ``waits``, ``asked``, ``plain`` when it cannot be, ``over``."""
+    def interrupt(self, number: int, reason: bytes, dropped: list[int]) -> str:
+        """Ask a call to end: ``waits``, ``asked``, ``plain`` when it cannot be, ``over``.
+
+        Args:
+            number: of the call.
+            reason: what it is told.
+            dropped: calls that are not to begin when it has ended. Messages overtake each other,
+                and that with :meth:`drop` may come too late.
+        """
         with self._changed:
+            if dropped:
+                self._passed_over(set(dropped))
             if number != self._current:
                 return "waits" if self._passed_over({number}) else "over"
             self._asked = Asked(number, reason)

@@ -92,12 +92,22 @@ class Life:
         self._tell("tell_stopping")
 
     def interrupt(
-        self, number: int, reason: BaseException, then: Callable[[str | None], None]
+        self,
+        number: int,
+        reason: BaseException,
+        then: Callable[[str | None], None],
+        dropped: list[int],
     ) -> None:
-        """Ask a call to end; what the actor answers, ``None`` when it cannot."""
+        """Ask a call to end; what the actor answers, ``None`` when it cannot.
+
+        Args:
+            number, reason: of the call.
+            then: is given the answer.
+            dropped: calls that are not to begin when it has ended.
+        """
         told = self._on_hub(lambda answer, _: then(answer))
         try:
-            self._actor.ask("interrupt", number, _packed(reason), then=told)
+            self._actor.ask("interrupt", number, _packed(reason), dropped, then=told)
         except Exception as error:  # noqa: BLE001 - the cluster has gone
             self._die(error)
 

@@ -310,7 +310,8 @@ class RayPlace:
             end_with(call, reason)
         elif errand.reason is None:
             errand.reason = reason
-            life.interrupt(errand.number, reason, partial(self._answered, errand, reason))
+            dropped = [] if self._dropped is None else self._calls_but(errand)
+            life.interrupt(errand.number, reason, partial(self._answered, errand, reason), dropped)
             self._hub.later(self._patience, partial(self._force, life, errand, reason))
 
     def _answered(self, errand: Errand, reason: BaseException, answer: str | None) -> None:
@@ -368,9 +369,15 @@ class RayPlace:
                 self._struck(errand)
                 end_with(errand.call, error)
         self._taken.extendleft(reversed(kept))
-        numbers = [errand.number for errand in self._ledger if not errand.is_life]
+        numbers = self._calls_but(None)
         if numbers and self._life is not None:
             self._life.drop(numbers)
+
+    def _calls_but(self, one: Errand | None) -> list[int]:
+        """The numbers of the calls that the actor has, without one of them."""
+        return [
+            errand.number for errand in self._ledger if not errand.is_life and errand is not one
+        ]
 
     def close(self) -> None:
         """Let go of the actor once everything given has ended."""
