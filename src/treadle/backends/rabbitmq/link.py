@@ -19,7 +19,7 @@ from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.refusals import told
 from treadle.errors import BackendFull, SchemaMismatch
 
-__all__ = ["Link", "is_lost", "version_of"]
+__all__ = ["Link", "is_lost", "version_of", "why_lost"]
 
 # Each connection that breaks or cannot be made is told of here, in events and errors. The driver
 # writes tracebacks of them besides, to standard error where nobody has set up logging.
@@ -182,6 +182,15 @@ class Link:
 def is_lost(channel: AbstractChannel) -> bool:
     """Whether the server has given what was delivered here to others."""
     return channel.is_closed or channel.connection.is_closed
+
+
+def why_lost(channel: AbstractChannel) -> str:
+    """What the server, or the network, has said at the end of a channel."""
+    for one in (channel, channel.connection):
+        end = one.closing
+        if end.done() and not end.cancelled() and (error := end.exception()) is not None:
+            return repr(error)
+    return "unknown"
 
 
 def _is_ready(connection: AbstractConnection) -> bool:

@@ -8,6 +8,7 @@ their own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -32,6 +33,9 @@ class Receipts:
         # Not answered, in order.
         self._open: dict[int, None] = {}
         self._last = 0
+        # One after the other: for a second answer to a delivery the server closes the channel, and
+        # takes back all that it has handed out.
+        self._turn = asyncio.Lock()
 
     def handed(self, message: DeliveredMessage) -> Handed:
         """A delivery is here. They come in their order."""
@@ -44,21 +48,23 @@ class Receipts:
 
     async def acknowledge(self, tags: Iterable[int]) -> None:
         """The server may forget these."""
-        answered = {tag for tag in tags if tag in self._open}
-        upto = self._prefix(answered)
-        if upto:
-            await self.channel.basic_ack(upto, multiple=True, wait=False)
-            for tag in [one for one in self._open if one <= upto]:
+        async with self._turn:
+            answered = {tag for tag in tags if tag in self._open}
+            upto = self._prefix(answered)
+            if upto:
+                await self.channel.basic_ack(upto, multiple=True, wait=False)
+                for tag in [one for one in self._open if one <= upto]:
+                    del self._open[tag]
+            for tag in sorted(one for one in answered if one > upto):
+                await self.channel.basic_ack(tag, wait=False)
                 del self._open[tag]
-        for tag in sorted(one for one in answered if one > upto):
-            await self.channel.basic_ack(tag, wait=False)
-            self._open.pop(tag, None)
 
     async def give_back(self, tags: Iterable[int]) -> None:
         """The server is to hand these out again."""
-        for tag in [one for one in tags if one in self._open]:
-            await self.channel.basic_nack(tag, requeue=True, wait=False)
-            self._open.pop(tag, None)
+        async with self._turn:
+            for tag in [one for one in tags if one in self._open]:
+                await self.channel.basic_nack(tag, requeue=True, wait=False)
+                del self._open[tag]
 
     def _prefix(self, answered: set[int]) -> int:
         """The last of those before which nothing else is open; 0 when there is none."""

@@ -10,7 +10,7 @@ import msgspec
 from aiormq.abc import AbstractChannel
 
 from treadle.backends.rabbitmq.endings import Lease
-from treadle.backends.rabbitmq.link import Link, is_lost
+from treadle.backends.rabbitmq.link import Link, is_lost, why_lost
 from treadle.backends.rabbitmq.receipts import Handed, Receipts
 from treadle.backends.rabbitmq.refusals import told
 from treadle.logs import get_logger
@@ -82,7 +82,7 @@ class Desk:
 
     def forget_lost(self) -> None:
         """Leases and suspects of closed channels are others' by now."""
-        lost = [token for token, held in self.leases.items() if held.lost]
+        lost = {token: held for token, held in self.leases.items() if held.lost}
         for token in lost:
             del self.leases[token]
         self.suspects = [one for one in self.suspects if not one.lost]
@@ -91,6 +91,7 @@ class Desk:
                 "leases.lost",
                 session=self.session.info.name,
                 jobs=len(lost),
+                why=why_lost(next(iter(lost.values())).handed.receipts.channel),
                 hint="the server has closed the channel; these jobs run again",
             )
 
