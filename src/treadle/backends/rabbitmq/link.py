@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
@@ -187,7 +187,7 @@ def is_lost(channel: AbstractChannel) -> bool:
 def why_lost(channel: AbstractChannel) -> str:
     """What the server, or the network, has said at the end of a channel."""
     for one in (channel, channel.connection):
-        end = one.closing
+        end = cast("asyncio.Future[None]", one.closing)
         if end.done() and not end.cancelled() and (error := end.exception()) is not None:
             return repr(error)
     return "unknown"
