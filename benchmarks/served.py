@@ -177,14 +177,24 @@ class Served(ABC):
                 ours = [asyncio.run(trips.started(at, count))]
         asked = {**_asked(scale), "count": int(_THEIR_TRIPS * scale)}
         theirs = self.theirs("trip", **asked)
+        floors = self._bare_trips(count) if self.results else None
         for index, times in enumerate(ours):
             for at_, name in enumerate(("p50", "p99")):
+                least = percentiles(floors[index])[at_] if floors else None
                 peers = {
                     peer: percentiles(found[index])[at_] if found and found[index] else None
                     for peer, found in theirs.items()
                 }
                 what = f"enqueue to {('start', 'result')[index]}, {name}"
-                yield self.figure(what, percentiles(times)[at_], "ms", peers=peers)
+                value = percentiles(times)[at_]
+                yield self.figure(what, value, "ms", floor=least, peers=peers)
+
+    def _bare_trips(self, count: int) -> list[list[float]] | None:
+        """The messages of a trip and nothing else, where that is measured."""
+        if self.floor is None:
+            return None
+        with self.place() as at, closing(self.floor(at.url)) as floor:
+            return floor.trips(count)
 
     def _memory(self) -> Figure:
         with self.place() as at:

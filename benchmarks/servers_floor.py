@@ -10,6 +10,7 @@ import psycopg
 import redis
 
 from benchmarks.floors import BATCH, PUSH
+from benchmarks.servers_trip import redis_trips
 
 __all__ = ["Floor", "PostgresFloor", "RedisFloor"]
 
@@ -47,6 +48,10 @@ class Floor(ABC):
             self.finish()
         return count / (time.perf_counter() - began)
 
+    def trips(self, count: int) -> list[list[float]] | None:
+        """Milliseconds to the start and to the result of each, where that is measured."""
+        return None
+
     def claims(self, depth: int, times: int, limit: int) -> list[float]:
         """Microseconds to take so many jobs, among as many as the depth says."""
         found: list[float] = []
@@ -64,6 +69,7 @@ class RedisFloor(Floor):
     """A sorted set of names, and a key for each job."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._client: Any = redis.Redis.from_url(url)
         self._taken: list[tuple[bytes, float]] = []
         self._made = 0
@@ -91,6 +97,9 @@ class RedisFloor(Floor):
         pipe.mset(dict.fromkeys(self._names(), _PAYLOAD + _RESULT))
         pipe.zadd("floor:done", dict(self._taken))
         pipe.execute()
+
+    def trips(self, count: int) -> list[list[float]] | None:
+        return redis_trips(self._url, count)
 
     def close(self) -> None:
         self._client.close()

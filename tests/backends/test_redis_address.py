@@ -76,3 +76,8 @@ def test_what_cannot_work_is_refused(url: str, says: str) -> None:
 def test_an_unknown_option_is_refused_with_the_nearest() -> None:
     with pytest.raises(UnknownOption, match="did you mean 'durability'"):
         parse("redis://one?durabilty=fsync")
+
+
+def test_words_of_the_driver_are_known() -> None:
+    with pytest.raises(UnknownOption, match="did you mean 'tls_ca'"):
+        parse("rediss://one?ssl_ca_certs=authority.pem")

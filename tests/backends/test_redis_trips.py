@@ -13,7 +13,7 @@ from treadle import Treadle
 from treadle.backends.redis import RedisBackend, connect
 from treadle.ids import SystemIds
 from treadle.ports import Claim, Page, Query, Settlement
-from treadle.records import NewJob, Session, SessionInfo, Settled
+from treadle.records import In, JobState, NewJob, Session, SessionInfo, Settled, Unique
 from treadle.testing import eventually
 from treadle.testing.servers import RedisServer
 from treadle.verdicts import Done, Failed
@@ -36,6 +36,7 @@ async def store(server: RedisServer) -> AsyncIterator[RedisBackend]:
     await backend.open()
     try:
         await backend.find(Query(ids=(IDS.new(),), wait=1.0, ended=True))
+        await backend.wait(["*"], 0)
         yield backend
     finally:
         await backend.aclose()
@@ -65,6 +66,12 @@ def scripts(server: RedisServer) -> int:
     return carried_out
 
 
+def published(server: RedisServer) -> int:
+    """How many messages it was given."""
+    said = server.info("commandstats").get("cmdstat_publish", "calls=0,")
+    return int(said.partition(",")[0].removeprefix("calls="))
+
+
 def job(**details: object) -> NewJob:
     return NewJob(**{"id": IDS.new(), "task": "t", "payload": b"p", **details})  # type: ignore[arg-type]
 
@@ -76,11 +83,25 @@ async def claimed(backend: RedisBackend, session: Session, request: int) -> list
 
 async def waits(server: RedisServer) -> None:
     """Return when somebody waits for a job, and has said so."""
-    await eventually(lambda: server.ask("EXISTS", "{treadle.0}:watched") == 1)
+    await eventually(lambda: server.ask("EXISTS", "{treadle.0}:ends") == 1)
 
 
-async def test_a_job_alone_takes_four_requests(server: RedisServer) -> None:
-    """It is pushed, waited for, claimed and settled; nobody looks whether there is anything."""
+async def found(backend: RedisBackend, one: NewJob) -> Page:
+    """The job, once it has ended."""
+    return await backend.find(Query(ids=(one.id,), wait=30.0, ended=True))
+
+
+async def habit(ours: RedisBackend, theirs: RedisBackend, session: Session) -> None:
+    """Wait for a job that was pushed alone, so that the next ones are told without asking."""
+    one = job()
+    await ours.push([one])
+    [lease] = (await theirs.claim(Claim(session=session, request=1, limit=1))).leases
+    await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+    await found(ours, one)
+
+
+async def test_a_job_alone_takes_three_requests(server: RedisServer) -> None:
+    """It is pushed, claimed and settled; nobody looks whether there is anything, or asks again."""
     server.ask("FLUSHALL")
     app, fleet = Treadle(server.url), Treadle(server.url)
 
@@ -99,7 +120,7 @@ async def test_a_job_alone_takes_four_requests(server: RedisServer) -> None:
         for number in range(20):
             assert await (await double.aenqueue(number)).aresult(timeout=30) == 2 * number
         # One that is renewed, or ends while nobody waits for it yet, costs nothing more than a few.
-        assert scripts(server) - before <= 4 * 20 + 5
+        assert scripts(server) - before <= 3 * 20 + 5
 
 
 @pytest.mark.parametrize("job_id", ["", "of my own"])
@@ -145,6 +166,115 @@ async def test_an_end_of_which_there_is_more_to_say_is_looked_at(
     await theirs.settle([Settlement(token=lease.token, verdict=verdict)])
     told = await asyncio.wait_for(waiting, _LATE)
     assert told.records == (await ours.find(Query(ids=(one.id,)))).records
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+async def test_what_is_awaited_one_at_a_time_is_told_without_asking(
+    server: RedisServer, ours: RedisBackend, theirs: RedisBackend, when: str
+) -> None:
+    session = await theirs.open_session(SessionInfo(name="f"))
+    await habit(ours, theirs, session)
+    one = job()
+    await ours.push([one])
+    [lease] = (await theirs.claim(Claim(session=session, request=2, limit=1))).leases
+    end = [Settlement(token=lease.token, verdict=Done(result=b"r"))]
+    before = scripts(server)
+    if when == "before":
+        await theirs.settle(end)
+        told = await found(ours, one)
+    else:
+        _, told = await asyncio.gather(theirs.settle(end), found(ours, one))
+    assert scripts(server) - before <= 1
+    assert told.records == (await ours.find(Query(ids=(one.id,)))).records
+    # It is told once; who asks again is answered by the store.
+    assert (await found(ours, one)).records == told.records
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{"due": In(0.3)}, {"expires": In(0.3)}, {"unique": Unique(key="k")}],
+    ids=["due", "expires", "unique"],
+)
+async def test_what_is_not_told_by_itself_is_asked_for(
+    server: RedisServer, ours: RedisBackend, theirs: RedisBackend, details: dict[str, object]
+) -> None:
+    session = await theirs.open_session(SessionInfo(name="f"))
+    await habit(ours, theirs, session)
+    first, one = job(**details), job(**details)
+    if "unique" in details:
+        await ours.push([first])
+    await ours.push([one])
+    # Of a job that did not come in nothing is left, either.
+    assert server.ask("ZCARD", "{treadle.0}:ends") == int("unique" in details)
+    waiting = asyncio.create_task(found(ours, one))
+    if "due" in details:
+        await theirs.wait(["*"], 30.0)
+        [lease] = (await theirs.claim(Claim(session=session, request=2, limit=1))).leases
+        await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+    told = await asyncio.wait_for(waiting, _LATE)
+    assert [record.state for record in told.records] == {
+        "due": [JobState.SUCCEEDED],
+        "expires": [JobState.FAILED],
+        "unique": [],
+    }[next(iter(details))]
+
+
+async def test_who_waits_for_none_of_his_jobs_has_none_told(
+    server: RedisServer, ours: RedisBackend, theirs: RedisBackend
+) -> None:
+    await habit(ours, theirs, await theirs.open_session(SessionInfo(name="f")))
+    for _ in range(100):
+        await ours.push([job()])
+    told = server.ask("ZCARD", "{treadle.0}:ends")
+    await ours.push([job()])
+    assert server.ask("ZCARD", "{treadle.0}:ends") == told <= 20
+
+
+async def test_an_end_that_is_missed_is_looked_for(
+    server: RedisServer, ours: RedisBackend, theirs: RedisBackend
+) -> None:
+    session = await theirs.open_session(SessionInfo(name="f"))
+    await habit(ours, theirs, session)
+    one = job()
+    await ours.push([one])
+    [lease] = (await theirs.claim(Claim(session=session, request=2, limit=1))).leases
+    server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+    await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+    # By the time it is waited for, all is heard again.
+    channel = "{treadle.0}:changed"
+    await eventually(lambda: server.ask("PUBSUB", "NUMSUB", channel) == [channel, 2])
+    await eventually(lambda: ours._store.link.ears.hears(channel))
+    [record] = (await asyncio.wait_for(found(ours, one), _LATE)).records
+    assert record.state is JobState.SUCCEEDED
+
+
+async def test_who_waits_for_an_end_is_told_of_nothing_else(
+    server: RedisServer, ours: RedisBackend, theirs: RedisBackend
+) -> None:
+    """A message costs the server a write and who gets it a turn, in the middle of a trip."""
+    one = job()
+    await ours.push([one])
+    waiting = asyncio.create_task(found(ours, one))
+    await waits(server)
+    session = await theirs.open_session(SessionInfo(name="f"))
+    before = published(server)
+    [lease] = (await theirs.claim(Claim(session=session, request=1, limit=1))).leases
+    assert published(server) == before
+    await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+    await waiting
+    assert published(server) == before + 1
+
+
+async def test_who_waits_for_jobs_only_does_not_hear_of_claims(server: RedisServer) -> None:
+    server.ask("FLUSHALL")
+    backend = connect(server.url)
+    await backend.open()
+    try:
+        await backend.find(Query(ids=(IDS.new(),), wait=1.0, ended=True))
+        said = server.ask("PUBSUB", "NUMSUB", "{treadle.0}:wake", "{treadle.0}:changed")
+        assert said == ["{treadle.0}:wake", 0, "{treadle.0}:changed", 1]
+    finally:
+        await backend.aclose()
 
 
 async def test_who_waits_after_a_claim_that_found_nothing_asks_nothing(

@@ -39,6 +39,16 @@ _KNOWN = (
     "sentinel_user",
     "sentinel_password",
 )
+# Words of redis-py.
+_ELSEWHERE = {
+    "ssl_ca_certs": "tls_ca",
+    "ssl_certfile": "tls_cert",
+    "ssl_keyfile": "tls_key",
+    "ssl_cert_reqs": "tls_check",
+    "ssl_check_hostname": "tls_check",
+    "socket_timeout": "patience",
+    "socket_connect_timeout": "patience",
+}
 
 
 class Node(msgspec.Struct, frozen=True, order=True):
@@ -133,7 +143,7 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
         max_failed=_MAX_FAILED if most is None else most,
         shards=shards,
     )
-    url.refuse({}, known=_KNOWN)
+    url.refuse({}, known=_KNOWN, synonyms=_ELSEWHERE)
     _check(address, replicas)
     return address
 

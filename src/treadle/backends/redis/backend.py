@@ -217,7 +217,14 @@ class RedisBackend:
             return []
         for queue in {job.queue for job in jobs}:
             check_queue(queue)
-        answers = await self._store.run("push", len(jobs), *encode.jobs(jobs))
+        told = "1" if len(jobs) == 1 and self._hub.foresee(jobs[0]) else ""
+        try:
+            answers = await self._store.run("push", len(jobs), told, *encode.jobs(jobs))
+        except BaseException:
+            self._hub.forget(jobs[0].id)
+            raise
+        if told and answers[0] != b"0":
+            self._hub.forget(jobs[0].id)
         said = [pushed(answer) for answer in answers]
         return self._untold.beside(said)
 

@@ -176,12 +176,14 @@ class Link:
     def _error(self, answer: Refused | Lost) -> Exception:
         if isinstance(answer, Refused):
             return error_of(answer, self.address)
-        hint = ""
+        url = self.address.url
+        said = f"{url} does not answer: {answer}"
         if "CERTIFICATE_VERIFY_FAILED" in str(answer):
-            hint = ". ?tls_ca=… names the file of the authority to trust"
-        return BackendUnavailable(
-            f"{self.address.url} does not answer: {answer}{hint}", backend=self.address.url
-        )
+            said = (
+                f"{url} shows a certificate that is not trusted: {answer}. ?tls_ca=… names the "
+                "file of the authority to trust"
+            )
+        return BackendUnavailable(said, backend=url)
 
     async def aclose(self) -> None:
         """Close the client of the running loop."""

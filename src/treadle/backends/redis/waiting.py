@@ -109,9 +109,13 @@ async def watch(store: Store, hub: Hub, query: Query) -> Page:
     hub.add(sleeper)
     found: JobRecord | None = None
     try:
-        await hub.listen_to_ends()
+        await hub.listen_to_jobs()
+        told = hub.foreseen(job_id) if query.ended else None
+        if told == b"" and sleeper.news is None and not store.untold.fates:
+            await sleeper.sleep(clock, min(query.wait, _LONGEST))
+        sleeper.news = sleeper.news or told or None
         ended = "1" if query.ended else ""
-        while True:
+        while sleeper.news is None:
             reached, *said = await store.run("glimpse", short(job_id), query.version, ended)
             if reached and said:
                 found = record(said[0])
@@ -119,11 +123,10 @@ async def watch(store: Store, hub: Hub, query: Query) -> Page:
             if reached or left <= 0 or store.untold.fates:
                 break
             await sleeper.sleep(clock, min(left, _LONGEST, _seconds(said[0])))
-            if sleeper.news is not None:
-                found = bare(job_id, sleeper.news)
-                break
     finally:
         hub.remove(sleeper)
+    if sleeper.news is not None:
+        found = bare(job_id, sleeper.news)
     plain = Query(ids=query.ids, wait=query.wait, version=query.version, ended=query.ended)
     if found is not None and query == plain:
         return Page(records=(found,), examined=1)

@@ -12,6 +12,7 @@ import msgspec
 from treadle.backends.common.waiting import Awaited, Rooms, Sleeper
 from treadle.backends.redis.link import Link
 from treadle.backends.redis.names import long
+from treadle.records import NewJob
 
 __all__ = ["Emptied", "Hub", "Waiter"]
 
@@ -21,14 +22,14 @@ class _Told(msgspec.Struct, array_like=True):
 
     # 1 when there may be something to claim.
     claim: int
-    # Ids of jobs that changed, with 1 for one that ended or is gone.
-    jobs: list[tuple[str, int]]
     # Queues that have a job less, once for each.
     rooms: list[str]
     # Queues that have a job more to claim.
     queues: list[str]
 
 
+_ALONE = 16
+"""Jobs pushed one at a time of which it is remembered whether somebody waits for them."""
 _DECODER = msgspec.msgpack.Decoder(_Told, strict=False)
 
 
@@ -60,7 +61,8 @@ class Hub:
     A sleeper with ``job_id`` is woken for that job (with ``ended`` only by its end), one with
     ``room`` when a job of a queue that it covers has ended, the longest waiting first, any other
     one when there may be something to claim. All are woken when the connection was lost and is
-    there again: something may have been said meanwhile.
+    there again: something may have been said meanwhile. Who waits for a job has a channel of his
+    own: what is told there wakes no foreman, and what foremen are told does not wake him.
 
     Args:
         link: the way to the server.
@@ -70,7 +72,7 @@ class Hub:
     def __init__(self, link: Link, prefix: str) -> None:
         self._link = link
         self._channel = f"{prefix}wake"
-        self._ends = f"{prefix}ended"
+        self._changed = f"{prefix}changed"
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Sleepers] = (
             weakref.WeakKeyDictionary()
         )
@@ -83,10 +85,26 @@ class Hub:
         """
         return await self._link.ears.listen(self._channel, self._sleepers().heard)
 
-    async def listen_to_ends(self) -> None:
-        """Hear also of jobs that end together with what they gave."""
-        await self.listen()
-        await self._link.ears.listen(self._ends, self._sleepers().heard_end)
+    async def listen_to_jobs(self) -> None:
+        """The same of changes of jobs."""
+        await self._link.ears.listen(self._changed, self._sleepers().heard_change)
+
+    def foresee(self, job: NewJob) -> bool:
+        """Whether the end of a job that is pushed now is to be told, for somebody will wait for it.
+
+        So it was with the jobs before it, and who has it told with the push need not ask later.
+        """
+        hears = self._link.ears.hears(self._changed)
+        return hears and self._sleepers().foreseen.push(job)
+
+    def forget(self, job_id: str) -> None:
+        """The end of a job is not told after all."""
+        self._sleepers().foreseen.jobs.pop(job_id, None)
+
+    def foreseen(self, job_id: str) -> bytes | None:
+        """The record of a job whose end is told: ``b""`` before it, ``None`` for any other job."""
+        told = self._sleepers().foreseen.take(job_id)
+        return told if self._link.ears.hears(self._changed) else None
 
     @property
     def notices(self) -> int:
@@ -117,6 +135,7 @@ class Hub:
     def wake_loop(self) -> None:
         """Wake all who wait in the running loop."""
         self._sleepers().heard(None)
+        self._sleepers().heard_change(None)
 
     def _sleepers(self) -> _Sleepers:
         loop = asyncio.get_running_loop()
@@ -126,6 +145,40 @@ class Hub:
         return here
 
 
+class _Foreseen:
+    """Jobs that were pushed one at a time, and whether such jobs are waited for."""
+
+    def __init__(self) -> None:
+        # What was told of each; ``None`` where nothing will be.
+        self.jobs: dict[str, bytes | None] = {}
+        self._awaited = False
+
+    def push(self, job: NewJob) -> bool:
+        """Whether the end of a job is to be told, which is pushed now."""
+        if len(self.jobs) >= _ALONE:
+            # Nobody has waited for the one that was pushed longest ago.
+            self.jobs.pop(next(iter(self.jobs)))
+            self._awaited = False
+        # Time changes the others, which nobody tells.
+        told = self._awaited and job.due is None and job.expires is None
+        self.jobs[job.id] = b"" if told else None
+        return told
+
+    def take(self, job_id: str) -> bytes | None:
+        """What was told of a job that somebody waits for."""
+        if job_id not in self.jobs:
+            return None
+        self._awaited = True
+        return self.jobs.pop(job_id)
+
+    def heard(self, job_id: str, said: bytes) -> None:
+        """A job has ended; what is said of it, if that is all."""
+        if said and self.jobs.get(job_id) is not None:
+            self.jobs[job_id] = said
+        else:
+            self.jobs.pop(job_id, None)
+
+
 class _Sleepers:
     """Those of one loop."""
 
@@ -133,6 +186,7 @@ class _Sleepers:
         self._claims: dict[Waiter, None] = {}
         self._jobs: dict[str, dict[Waiter, None]] = {}
         self._rooms: Rooms[Waiter] = Rooms()
+        self.foreseen = _Foreseen()
         self.notices = 0
         self.emptied: Emptied | None = None
 
@@ -161,8 +215,7 @@ class _Sleepers:
         """Wake whom it concerns; everybody, when something may have been missed."""
         if said is None:
             self.notices += 1
-            watching = (one for line in self._jobs.values() for one in line)
-            _wake((*self._claims, *watching, *self._rooms.everybody()))
+            _wake((*self._claims, *self._rooms.everybody()))
             return
         try:
             told = _DECODER.decode(said)
@@ -171,8 +224,6 @@ class _Sleepers:
             return
         if told.claim:
             self._stirred(told.queues)
-        for job_id, ended in told.jobs:
-            _wake(one for one in self._jobs.get(job_id, ()) if ended or not one.ended)
         for queue in told.rooms:
             _wake(self._rooms.freed(queue, 1))
 
@@ -184,15 +235,20 @@ class _Sleepers:
                 waiter.news = b""
             waiter.wake()
 
-    def heard_end(self, said: bytes | None) -> None:
-        """Give those who wait for a job that ended what was said of it."""
+    def heard_change(self, said: bytes | None) -> None:
+        """Wake who waits for a job, with what was said of it when it has ended."""
         if said is None:
-            self.heard(None)
+            self.foreseen.jobs.clear()
+            _wake([one for line in self._jobs.values() for one in line])
             return
-        at = 1 + said[0]
-        for waiter in self._jobs.get(long(said[1:at]), ()):
-            waiter.news = said[at:]
-            waiter.wake()
+        at = 2 + said[1]
+        job_id = long(said[2:at])
+        if said[0]:
+            self.foreseen.heard(job_id, said[at:])
+        for waiter in self._jobs.get(job_id, ()):
+            if said[0] or not waiter.ended:
+                waiter.news = said[at:] or None
+                waiter.wake()
 
 
 def _wake(sleepers: Iterable[Sleeper]) -> None:

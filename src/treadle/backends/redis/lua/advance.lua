@@ -122,8 +122,8 @@ local function earliest(names)
   return found
 end
 
--- Seconds until the next job is due or lapses, as text; "" when nothing is known.
+-- Seconds until the next job is due or lapses, as text; "" when nothing is known. And the instant.
 local function next_due()
   local at = earliest({ 'due', 'leased' })
-  return at < math.huge and format('%.17g', math.max(0, at - NOW)) or ''
+  return at < math.huge and format('%.17g', math.max(0, at - NOW)) or '', at
 end

@@ -10,7 +10,7 @@
 --@ include sessions
 local NONCE, SESSION = ARGV[4], ARGV[5]
 local REQUEST, LIMIT, LEASE, HOLDING = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
-local HEARS = ARGV[10] == '1'
+local HEARS, HEEDED = ARGV[10] == '1', anyone('watched')
 local UNTIL = NOW + LEASE
 local UNTIL_TICKS = ticks(UNTIL)
 local IDS, RECORDS, MORE, PARKED, FIRST_CLAIM = {}, {}, {}, 0, nil
@@ -43,24 +43,22 @@ local function lease_first(id, record, writes)
   record = '\3\1\0' .. sub(record, 4, 18) .. FIRST_CLAIM .. sub(record, 19)
   writes[#writes + 1] = P .. 'j:' .. id
   writes[#writes + 1] = record
-  if WATCHED then changed(id, false) end
+  if HEEDED then changed(id, false) end
   IDS[#IDS + 1] = id
   RECORDS[#IDS] = record
 end
 
 -- Have the jobs among those that run.
 local function note_running(queue, ids, seqs)
-  local running, leased = {}, {}
+  local running, leased = {}, { '+inf', LONG }
   for i, id in ipairs(ids) do
     running[2 * i - 1], running[2 * i] = format('%d', seqs[i]), id
-    leased[2 * i - 1], leased[2 * i] = UNTIL_TICKS, id
+    leased[2 * i + 1], leased[2 * i + 2] = UNTIL_TICKS, id
   end
   local key = index('R', queue)
   in_parts(running, function(...) call('ZADD', key, ...) end)
-  call('ZADD', P .. 'leased', '+inf', LONG)
   in_parts(leased, function(...) call('ZADD', P .. 'leased', ...) end)
   count_above(queue, 'r:', #ids)
-  TOUCHED[queue] = true
 end
 
 -- Lease what can be leased of these jobs, which stand in no index any more.
@@ -93,12 +91,13 @@ end
 
 local function take(queue, wanted)
   wanted = math.min(wanted, room(queue))
-  local ids, seqs = {}, {}
-  while #ids < wanted and PARKED < PARK_MAX do
-    local last = math.min(wanted - #ids, 1000) - 1
-    local popped = call('ZRANGE', index('Q', queue), 0, last)
+  local ids, seqs, left = {}, {}, true
+  while left and #ids < wanted and PARKED < PARK_MAX do
+    local most = math.min(wanted - #ids, 1000)
+    local popped = call('ZRANGE', index('Q', queue), 0, most - 1)
+    left = #popped == most
     if #popped == 0 then break end
-    call('ZREMRANGEBYRANK', index('Q', queue), 0, last)
+    call('ZREMRANGEBYRANK', index('Q', queue), 0, most - 1)
     serve(popped, ids, seqs)
   end
   if #ids > 0 then note_running(queue, ids, seqs) end
@@ -180,22 +179,25 @@ local function claim()
   local rest = read_names(11)
   renew_session(SESSION, LEASE)
   local behind = advance()
-  local alone = HOLDING == '0' and LIMIT > 0 and suspect_alone()
+  local may = HOLDING == '0' and LIMIT > 0
+  local alone = may and suspect_alone()
   if not alone then
     named(rest)
     all_queues()
   end
   wake_lines()
   local more = behind or PARKED >= PARK_MAX or claimable()
-  local waits = not alone and first_suspect() ~= nil
-  local hints = { more and 1 or 0, waits and 1 or 0, next_due() }
+  -- Who may have one and got none has seen that there is none.
+  local waits = not alone and not (may and PARKED < PARK_MAX) and first_suspect() ~= nil
+  local due, soonest = next_due()
+  local hints = { more and 1 or 0, waits and 1 or 0, due }
   keep_answer(SESSION, REQUEST, hints, IDS)
   done()
   local emptied = HEARS and not (more or waits or alone) and #IDS < LIMIT
   -- Who asked will wait next, and need not look again.
   if emptied then call('SET', P .. 'idle', 1) end
   return with_fates({
-    hints[1], hints[2], hints[3], IDS, RECORDS, MORE, emptied and next_event() or nil,
+    hints[1], hints[2], hints[3], IDS, RECORDS, MORE, emptied and next_event(soonest) or nil,
   })
 end
 

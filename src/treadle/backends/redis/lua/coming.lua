@@ -1,7 +1,8 @@
--- When anything happens by itself next.
+-- When anything happens by itself next; the instant of the next job may be known.
 --@ include advance
-local function next_event()
-  local at = earliest({ 'due', 'leased', 'expiring', 'permits', 'cellsdue' })
+local function next_event(soonest)
+  local at = soonest or earliest({ 'due', 'leased' })
+  at = math.min(at, earliest({ 'expiring', 'permits', 'cellsdue' }))
   if RULES then
     for _, rule in ipairs(call('HVALS', P .. 'rules')) do
       local until_ = cmsgpack.unpack(rule)[2]

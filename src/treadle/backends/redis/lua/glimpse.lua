@@ -4,7 +4,6 @@
 --@ include drains
 --@ include shown
 local ID, VERSION, ENDED = ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1'
-local WATCH = 60
 
 local function next_change(J)
   if J.state == RUNNING then return J.until_ end
@@ -22,8 +21,9 @@ if J and reached then
 elseif not reached then
   local at = next_change(J)
   answer = { 0, at < math.huge and format('%.17g', at - NOW) or '' }
-  call('ZREMRANGEBYSCORE', P .. 'watched', '-inf', NOW)
-  call('ZADD', P .. 'watched', NOW + WATCH, ID)
+  local waiting = P .. (ENDED and 'ends' or 'watched')
+  call('ZREMRANGEBYSCORE', waiting, '-inf', NOW)
+  call('ZADD', waiting, NOW + WATCH, ID)
 end
 done()
 return with_fates(answer)

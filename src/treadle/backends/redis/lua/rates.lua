@@ -76,7 +76,8 @@ do
       start, used, before = following(start, ask[4], 1), 0, used
       free = ask[3] - used - cost
     end
-    local at = before > free and start + ask[4] * (1 - free / before) or start
+    -- Parts of a unit add up to a little more than all there is.
+    local at = before > math.max(free, 0) and start + ask[4] * (1 - free / before) or start
     return at > NOW + EARLY and at or NOW, { start, used + cost, before }
   end
 

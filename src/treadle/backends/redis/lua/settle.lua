@@ -14,6 +14,7 @@ local NEVER = pack('<d', NONE)
 local FINISHED = pack('<d', NOW) .. NEVER
 local COUNTED = { error = true, timeout = true, result = true }
 local KEPT_UNTIL = ticks(NOW + KEPT[SUCCEEDED])
+local HEEDED, ROOMY = anyone('watched') or anyone('ends'), anyone('roomy')
 local ENDED, WRITES, ENDING, ANSWERS, AT = {}, {}, {}, {}, 5
 
 local function refusal(id, token)
@@ -48,7 +49,7 @@ local function end_plainly(id, record, result)
   group.ids[#group.ids + 1] = id
   group.scored[#group.scored + 1] = format('%d', (unpack_bytes('<I6', record, 5)))
   group.scored[#group.scored + 1] = id
-  if WATCHED then changed(id, true, result ~= '>' and ended) end
+  if HEEDED then changed(id, true, result ~= '>' and ended or nil) end
   if ROOMY then freed(queue) end
 end
 

@@ -51,6 +51,7 @@ class Shard:
         said = await self._store.run(
             "push_out",
             len(jobs),
+            "",
             *encode.jobs(jobs, self._elsewhere),
             *posted([(one, b"", b"") for one in letters]),
         )
