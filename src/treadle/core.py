@@ -88,6 +88,8 @@ class Core:
             weakref.WeakKeyDictionary()
         )
         self.pools = Pools(self.clock, self.ids)
+        # Foremen of this process that are open.
+        self.serving = 0
         self._closed = False
         _all.add(self)
 
@@ -195,6 +197,14 @@ class Core:
             self.backend()
         return await self.store.ready()
 
+    @property
+    def reached(self) -> Backend | None:
+        """The backend, when it is known to be connected for the running loop."""
+        store = self.store
+        if self._closed or store.spool is not None or store.outbox is None:
+            return None
+        return store.backend()
+
     async def outbox(self) -> Sender:
         """What sends the jobs that are enqueued in the running loop."""
         if self._closed:
@@ -248,13 +258,20 @@ class Core:
                     known=tuple(self.tasks),
                 )
             raise UsageError(f"task {task.name!r} belongs to another app; enqueue it there")
-        if isinstance(task, str):
-            found = self.tasks.get(task)
-        else:
-            found = self._by_fn.get(task) if isfunction(task) else None
+        found = self.known(task)
         if found is None:
             raise self._unknown(task)
         return found
+
+    def known(self, task: object) -> Task[Any, Any] | None:
+        """The task of what a user names, if it is one of this app."""
+        from treadle.task import is_task
+
+        if is_task(task):
+            return task if task.core is self else None
+        if isinstance(task, str):
+            return self.tasks.get(task)
+        return self._by_fn.get(task) if isfunction(task) else None
 
     def _unknown(self, task: object) -> UnknownTask:
         name = task if isinstance(task, str) else getattr(task, "__qualname__", repr(task))
@@ -299,6 +316,23 @@ class Core:
             )
         self.tasks[task.name] = task
         self._by_fn[task.fn] = task
+
+    def drop(self, task: Task[Any, Any]) -> None:
+        """Forget a task."""
+        self.tasks.pop(task.name, None)
+        self._by_fn.pop(task.fn, None)
+
+    def refuse_beside_foremen(self, verb: str) -> None:
+        """Return when no foreman of the app runs in this process.
+
+        Raises:
+            UsageError: one does.
+        """
+        if self.serving:
+            raise UsageError(
+                f"{verb} changes what a foreman runs, and one of this app runs in this process; "
+                "stop it first, or do this in another program"
+            )
 
     def check_served(self, task: Task[Any, Any]) -> None:
         """Return when the backend of a task serves what it needs.

@@ -4,25 +4,18 @@ One event name per fact, everything else as key and value. A library must not de
 application logs, so events go to the standard logger ``treadle`` as ``event key=value …`` and
 carry their fields in ``record.__dict__`` for formatters that can use them. ``treadle run``
 configures handlers; a program that embeds a foreman keeps its own.
-
-structlog is loaded with the first event that is shown: it takes 7 MiB and most of the time of
-``import treadle``, because it brings a library for terminals.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
+import traceback
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from json import dumps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-
-if TYPE_CHECKING:
-    from structlog.processors import KeyValueRenderer
-    from structlog.stdlib import BoundLogger
 
 __all__ = [
     "JobFilter",
@@ -40,12 +33,11 @@ _where: Callable[[], Mapping[str, Any]] = dict
 class Logger:
     """Writes events below one name, each with the fields that are bound to it."""
 
-    __slots__ = ("_bound", "_logger", "_made")
+    __slots__ = ("_bound", "_logger")
 
     def __init__(self, name: str, bound: Mapping[str, Any]) -> None:
         self._logger = logging.getLogger(name)
         self._bound = bound
-        self._made: BoundLogger | None = None
 
     def bind(self, **fields: Any) -> Logger:
         """A logger whose events carry these fields, too."""
@@ -76,48 +68,28 @@ class Logger:
         self._write(logging.CRITICAL, event, fields)
 
     def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
-        if self._logger.isEnabledFor(level):
-            if self._made is None:
-                self._made = _structured(self._logger, self._bound)
-            self._made.log(level, event, **fields)
+        """Hand the standard logger a readable line, and the fields as they are."""
+        if not self._logger.isEnabledFor(level):
+            return
+        told = {**self._bound, **fields}
+        exc_info = told.pop("exc_info", None)
+        shown = {name: value for name, value in told.items() if name != "stack"}
+        line = f"{event} {_pairs(shown)}" if shown else event
+        if stack := told.get("stack"):
+            # With lines of its own, whoever writes the record.
+            line = f"{line}\n  {_printable(stack.rstrip(), lines=True)}"
+        extra = {"treadle": {**told, "event": event}}
+        # The record names who wrote the event, not this class.
+        try:
+            self._logger.log(level, line, exc_info=exc_info, extra=extra, stacklevel=3)
+        except Exception:  # noqa: BLE001 - of a handler: no job is to suffer for it
+            if logging.raiseExceptions:
+                traceback.print_exc()
 
 
-def _structured(logger: logging.Logger, bound: Mapping[str, Any]) -> BoundLogger:
-    import structlog
-
-    made: BoundLogger = structlog.wrap_logger(
-        logger,
-        processors=[_render],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        context_class=dict,
-        **bound,
-    )
-    return made
-
-
-@cache
-def _plain() -> KeyValueRenderer:
-    from structlog.processors import KeyValueRenderer
-
-    return KeyValueRenderer(key_order=["event"], drop_missing=True)
-
-
-def _render(
-    logger: Any, method: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[str], dict[str, Any]]:
-    """The arguments of the standard logger: a readable line, and the fields as they are."""
-    exc_info = event.pop("exc_info", None)
-    fields = dict(event)
-    stack = event.pop("stack", None)
-    name = event.pop("event")
-    line = f"{name} {_plain()(logger, method, dict(event))}" if event else str(name)
-    if stack:
-        # With lines of its own, whoever writes the record.
-        line = f"{line}\n  {_printable(stack.rstrip(), lines=True)}"
-    options: dict[str, Any] = {"extra": {"treadle": fields}}
-    if exc_info:
-        options["exc_info"] = exc_info
-    return (line,), options
+def _pairs(fields: Mapping[str, Any]) -> str:
+    """Fields as ``key=value``."""
+    return " ".join(f"{name}={value!r}" for name, value in fields.items())
 
 
 def get_logger(name: str = "treadle", **bound: Any) -> Logger:
@@ -164,10 +136,6 @@ def configure(*, level: str = "info", layout: str = "console") -> None:
         level: the lowest level to show.
         layout: ``console``, a readable line, or ``json``, one object a line.
     """
-    # Now, not with the first event that is shown: with warnings alone that may be bad news of a
-    # busy foreman, whose event loop would stand still for as long as it takes to load.
-    _plain()
-
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if layout == "json" else _Line())
     root = logging.getLogger()
@@ -185,7 +153,7 @@ class _Line(logging.Formatter):
         event = fields.pop("event", None)
         text = record.getMessage() if event is None else event
         if fields:
-            text = f"{text} {_plain()(None, '', fields)}"
+            text = f"{text} {_pairs(fields)}"
         line = f"{at:%H:%M:%S} {record.levelname.lower():8} {_printable(text)}"
         if stack is not None:
             line = f"{line}\n{_printable(stack.rstrip(), lines=True)}"

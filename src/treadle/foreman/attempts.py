@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.arguments import call_of
 from treadle.errors import AttemptTimeout, Control, JobCancelled, LeaseLost, Unsupported
 from treadle.faults import capture
+from treadle.foreman.apart import InTurn
 from treadle.foreman.deadlines import Deadlines
 from treadle.foreman.running import TAKEN_OVER, CutOff, Noticed, Running, Stopped
 from treadle.foreman.settler import Settler
@@ -92,6 +93,7 @@ class Attempts:
             if loop.get_task_factory() is None
             else loop.create_task
         )
+        self.in_turn = InTurn(self._spawn, self._live)
 
     def start(self, lease: Lease, held_until: float, leave: Pass) -> None:
         """Begin an attempt. A job of an unknown task is set aside."""
@@ -117,7 +119,10 @@ class Attempts:
             deadline, timeout = job.began + timeout, None
             self._deadlines.add(job, deadline)
         call = Call(task.name, spec.payload, deadline, lease, timeout, self._lease)
-        job.task = self._spawn(self._live(job, task, call))
+        if task.is_async:
+            self.in_turn.put(job, task, call)
+        else:
+            job.task = self._spawn(self._live(job, task, call))
 
     def _begun(self, job: Running) -> None:
         job.began = self._clock.monotonic()
@@ -127,7 +132,10 @@ class Attempts:
     async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:
         try:
             try:
-                ended = await self._sites.of(task).run(call, job)
+                if job.ending is None:
+                    ended = await self._sites.of(task).run(call, job)
+                else:  # it was asked to end before it had its turn
+                    ended = Ended(error=job.ending)
             except Unsupported as error:
                 # Declared after the foreman was opened, and nothing here can run it.
                 ended = Ended(error=error, undecodable=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -112,7 +111,7 @@ class Claimer:
     async def _ask_all(self, limit: int, holding: int) -> tuple[Claimed, bool]:
         """The answers for all lines together, and whether there was one for each."""
         claimed = Claimed()
-        given: Counter[Staff] = Counter()
+        given: dict[Staff, int] = {}
         for line in self._lines.round():
             count = len(claimed.leases)
             if count >= limit or (count and claimed.leases[0].suspect):
@@ -125,7 +124,8 @@ class Claimer:
             if answer is None:
                 return claimed, False
             if line.staffs:
-                given.update(dict.fromkeys(line.staffs, len(answer.leases)))
+                for staff in line.staffs:
+                    given[staff] = given.get(staff, 0) + len(answer.leases)
                 if len(answer.leases) == room:
                     # Whether there is more makes no difference before one of the workers is free.
                     self._lines.shut(line)

@@ -85,6 +85,10 @@ class ClaimLoop:
             if leases or found is Found.MORE:
                 # A store in memory answers without waiting; the jobs must get their turn.
                 await self._clock.sleep(0)
+                if attempts.in_turn.late:
+                    # Which workers are free is known once all have begun.
+                    attempts.in_turn.late = False
+                    await self._clock.sleep(0)
             elif self._burst and not held and found is Found.ALL:
                 status.stop("nothing is left")
                 return
@@ -126,17 +130,27 @@ class ClaimLoop:
         Attempts that end meanwhile make no claim worth while, unless they had a worker: there were
         free places before, and what their verdicts make ready the store tells.
         """
-        status, claimer = self._status, self._claimer
-        hint = asyncio.ensure_future(claimer.idle())
-        hint.add_done_callback(lambda _: status.changed.set())
+        status = self._status
+        hint = asyncio.get_running_loop().create_task(self._hint())
         try:
             while not (hint.done() or status.stopping or self._worth_a_claim()):
                 status.changed.clear()
                 await status.changed.wait()
                 self._recycle()
         finally:
-            hint.cancel()
-            await asyncio.gather(hint, return_exceptions=True)
+            # One that has ended needs no turn of the loop, for which the claim would wait.
+            if not hint.done():
+                hint.cancel()
+                await asyncio.wait({hint})
+
+    async def _hint(self) -> None:
+        """Say that something has changed when there may be something to claim."""
+        try:
+            await self._claimer.idle()
+        except Exception:  # noqa: BLE001 - the claim that follows meets the same, and says it
+            return
+        finally:
+            self._status.changed.set()
 
     def _worth_a_claim(self) -> bool:
         """A worker is free, or nothing is held any more, for which a suspect or a burst waits."""

@@ -170,6 +170,9 @@ class Foreman(Noticed):
         await self.stop()
         await self.join()
 
+    def _served(self) -> None:
+        self._core.serving -= 1
+
     async def stop(self) -> None:
         """Ask it to stop in good order. Returns at once; :meth:`join` waits for the end."""
         self.ask_to_stop()
@@ -191,6 +194,8 @@ class Foreman(Noticed):
 
     async def _open(self, stack: AsyncExitStack) -> None:
         core = self._core
+        core.serving += 1
+        stack.callback(self._served)
         scopes = Scopes(core)
         await scopes.open()
         self._sites = self._make_sites(scopes)

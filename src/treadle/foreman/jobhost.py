@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +10,7 @@ import msgspec
 from treadle.depends import Scopes
 from treadle.errors import Unsupported
 from treadle.faults import capture
+from treadle.foreman.apart import Apart
 from treadle.foreman.lessons import learn
 from treadle.foreman.program import JobProgram
 from treadle.naming import main_module
@@ -102,16 +101,13 @@ class JobHost:
         if call.name not in self._core.tasks:
             return None
         seat = here()
-        if call.timeout is not None:
-            deadline = self._core.clock.monotonic() + call.timeout
-            call = msgspec.structs.replace(call, deadline=deadline)
 
         async def invoke(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             with seat.plain_code():
                 return fn(*args, **kwargs)
 
         channel = _Channel(seat)
-        ended: Ended = await _Apart(self._program(call, channel, invoke))
+        ended: Ended = await Apart(self._program(call, channel, invoke))
         return compact(_account(ended, channel))
 
     def learn(self, name: str, module: str, body: bytes) -> None:
@@ -122,30 +118,6 @@ class JobHost:
         """Close what lives as long as a foreman."""
         await self._scopes.aclose()
         await self._core.aclose()
-
-
-class _Apart:
-    """A coroutine, to be awaited with a context of its own, as each attempt has one.
-
-    What it sets is not seen outside. A task would do the same and cost two more rounds of the loop.
-    """
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        run, coroutine = copy_context().run, self._coroutine
-        go: Callable[[Any], Any] = coroutine.send
-        given: Any = None
-        while True:
-            try:
-                awaited = run(go, given)
-            except StopIteration as over:
-                return over.value
-            try:
-                go, given = coroutine.send, (yield awaited)
-            except BaseException as error:  # noqa: BLE001 - it is for the coroutine
-                go, given = coroutine.throw, error
 
 
 def _account(ended: Ended, channel: _Channel) -> Account:

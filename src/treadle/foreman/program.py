@@ -45,8 +45,11 @@ class JobProgram:
             args, kwargs = task.shape.decode(envelope.body)
         except PayloadError as error:
             return Ended(error=error, undecodable=True)
+        deadline = call.deadline
+        if call.timeout is not None:  # its time begins now
+            deadline = core.clock.monotonic() + call.timeout
         attempting = Attempting(
-            core, task, call.lease, envelope.headers, channel, call.deadline, call.term
+            core, task, call.lease, envelope.headers, channel, deadline, call.term
         )
         CURRENT.set(attempting)  # the task of this attempt has a context of its own
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from treadle.logs import get_logger
 
@@ -31,6 +32,8 @@ class Status:
         # An attempt has ended, a verdict was answered, the breaker has moved, or a stop was
         # asked for: whoever waits for places looks again.
         self.changed = asyncio.Event()
+        # Cancelled by a stop.
+        self.waits: set[asyncio.Future[Any]] = set()
 
     def stop(self, reason: str) -> None:
         """Stop in good order."""
@@ -38,6 +41,8 @@ class Status:
         self.stopping = True
         self.asked.set()
         self.changed.set()
+        for wait in self.waits:
+            wait.cancel()
 
     def quit(self, reason: str, error: BaseException) -> None:
         """Stop in good order, and say to the supervisor that no other is to follow."""
