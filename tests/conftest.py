@@ -9,12 +9,22 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.backends.postgres_support import postgres_namespace
+from tests.children import no_child_left, one_helper, own_helper
 from tests.servers import postgres_url, rabbitmq_url, redis_url
 from treadle import calling
 from treadle.loopthread import background
 from treadle.testing.leaks import leaked_tasks, no_leaks
 
-__all__ = ["leaks", "postgres_namespace", "postgres_url", "rabbitmq_url", "redis_url"]
+__all__ = [
+    "leaks",
+    "no_child_left",
+    "one_helper",
+    "own_helper",
+    "postgres_namespace",
+    "postgres_url",
+    "rabbitmq_url",
+    "redis_url",
+]
 
 # Longer than a user would wait: what ends in its own time may have to wait for a busy machine.
 leaks = no_leaks(patience=30.0)

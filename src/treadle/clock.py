@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Clock", "SystemClock", "Timer"]
+__all__ = ["Clock", "SystemClock", "Timer", "interruptible"]
+
+_SLICE = 0.5
+"""Seconds after which a signal is handled at the latest while the main thread waits."""
 
 
 class Timer(Protocol):
@@ -71,4 +74,28 @@ class SystemClock:
 
     def wait(self, event: threading.Event, seconds: float | None) -> bool:
         """Block this thread until ``event`` is set or ``seconds`` have passed."""
-        return event.wait(seconds)
+        return interruptible(event.wait, seconds)
+
+
+def interruptible(wait: Callable[[float], bool], seconds: float | None = None) -> bool:
+    """Block this thread as ``wait`` does, and have signals handled meanwhile.
+
+    Python notes a signal and handles it later, in the main thread. One that comes in the moment
+    before that thread begins to wait, or that the system gives to another thread, does not end the
+    waiting: Ctrl+C would be heard when what is waited for has come.
+
+    Args:
+        wait: blocks for so many seconds at most, and says whether what it waits for has come.
+        seconds: to wait at most; ``None`` for as long as it takes.
+
+    Returns:
+        Whether it has come.
+    """
+    left = threading.TIMEOUT_MAX if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+    if threading.get_ident() != threading.main_thread().ident:
+        return wait(left)
+    while left > _SLICE:
+        if wait(_SLICE):
+            return True
+        left -= _SLICE
+    return wait(left)

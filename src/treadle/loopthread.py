@@ -9,14 +9,26 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
+from treadle.clock import interruptible
 from treadle.errors import Blocking, NotOpen
 
-__all__ = ["LoopThread", "background", "may_block", "refuse_in_loop"]
+__all__ = [
+    "LoopThread",
+    "background",
+    "hears_ends",
+    "is_listening",
+    "may_block",
+    "may_wait",
+    "refuse_in_loop",
+]
 
 T = TypeVar("T")
+# Seconds that the interpreter waits at its end for code that blocks a loop in the background.
+_LAST = 5.0
 
 
 class LoopThread:
@@ -38,6 +50,7 @@ class LoopThread:
         """Run a coroutine to its end and give its result. Blocks this thread."""
         future = self.start(coroutine)
         try:
+            interruptible(partial(_ended, future))
             return future.result()
         except BaseException:
             future.cancel()  # the caller was interrupted: nobody waits any more
@@ -71,8 +84,12 @@ class LoopThread:
                 self._thread.start()
             return self._loop
 
-    def close(self) -> None:
-        """End the loop and its thread. Harmless when it does not run."""
+    def close(self, timeout: float | None = None) -> None:
+        """End the loop and its thread. Harmless when it does not run.
+
+        Args:
+            timeout: seconds to wait for code that blocks the loop.
+        """
         if self.is_current:
             raise NotOpen(
                 "an app cannot be closed from its own background loop; close it where it was opened"
@@ -82,7 +99,7 @@ class LoopThread:
         if loop is None or thread is None:
             return
         loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        thread.join(timeout)
 
     def forget(self) -> None:
         """In a forked child: the thread is not there, its loop is the parent's."""
@@ -90,6 +107,14 @@ class LoopThread:
         if self._loop is not None:
             _orphans.append(self._loop)
         self._loop = self._thread = None
+
+
+def _ended(future: Future[Any], seconds: float) -> bool:
+    try:
+        future.exception(seconds)
+    except (TimeoutError, CancelledError):
+        return future.done()
+    return True
 
 
 _background: LoopThread | None = None
@@ -133,6 +158,24 @@ def may_block() -> bool:
     return asyncio._get_running_loop() is None or _in_notebook()
 
 
+_listening = threading.local()
+
+
+def hears_ends() -> None:
+    """Say that this thread is the one that hears how calls have ended."""
+    _listening.here = True
+
+
+def is_listening() -> bool:
+    """Whether no call may end as long as this thread waits for one."""
+    return getattr(_listening, "here", False)
+
+
+def may_wait() -> bool:
+    """Whether this thread may block until calls have ended or workers have started."""
+    return may_block() and not is_listening()
+
+
 def refuse_in_loop(verb: str, twin: str) -> None:
     """Return when this thread may block.
 
@@ -158,7 +201,7 @@ def _in_notebook() -> bool:
 def _close_all() -> None:
     for loop in list(LoopThread._all):
         if not loop.is_current:
-            loop.close()
+            loop.close(_LAST)
 
 
 def _after_fork() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.pools.gates import Gate, note, notes, wait_at
+from tests.pools.processes import place_of
 from treadle import InvalidOption, PoolFull, Retry, Worker, WorkerNotStarted, WorkerStopped
 from treadle.pools.options import Mode
 
@@ -403,6 +404,28 @@ def test_the_numbers_say_what_was_done(mode: Mode) -> None:
         assert (stats.total, stats.ended, stats.failed, stats.queued) == (7, 7, 2, 0)
         assert stats.busy > 0
         assert [one.index for one in stats.workers] == [0]
+
+
+def test_nobody_has_been_busy_for_less_than_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report may come at the moment in which a call is given that is counted from then on."""
+    with Seat.options(mode="process").init() as seats:
+        seats.serve().result()
+        place = place_of(seats)
+        lock = place._lock
+
+        class AfterAnother:
+            def __enter__(self) -> None:
+                lock.acquire()
+                place._since = place._now()
+
+            def __exit__(self, *error: object) -> None:
+                lock.release()
+
+        before = seats.stats.busy
+        monkeypatch.setattr(place, "_lock", AfterAnother())
+        for _ in range(20):
+            seats.serve().result()
+        assert seats.stats.busy >= before
 
 
 def test_the_numbers_of_workers_that_left_are_kept(several: Mode) -> None:

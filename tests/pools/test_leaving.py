@@ -14,7 +14,7 @@ import pytest
 
 from tests.pools.gates import Gate, note, notes, wait_at
 from tests.pools.processes import until
-from treadle import Pool, Rate, Retry, Worker, WorkerStopped, backoff, stopping
+from treadle import LimitSet, Pool, Rate, Retry, Slots, Worker, WorkerStopped, backoff, stopping
 from treadle.errors import InvalidOption
 from treadle.pools.future import Future
 from treadle.pools.options import Mode
@@ -51,6 +51,15 @@ class Diary(Worker):
 
     def write(self, text: str) -> None:
         note(self.file, text)
+
+    def take(self, folder: Path) -> None:
+        (folder / "here").write_bytes(b"")
+        try:
+            with self.limits.acquire({"few": 1}):
+                note(self.file, "taken")
+        except Exception as error:
+            note(self.file, type(error).__name__)
+            raise
 
 
 @pytest.fixture
@@ -124,12 +133,59 @@ def test_no_further_attempt_is_made(later: Mode, file: Path, gate: Gate) -> None
 
 def test_what_waits_for_a_limit_ends_too(later: Mode, file: Path) -> None:
     limits = [Rate(1, per=3600)]
-    options = Diary.options(mode=later, limits=limits, patience=0.5)
+    # With the patience the test would be over time.
+    options = Diary.options(mode=later, limits=limits, patience=1000)
+    for _ in range(20):  # as often before it stands in line as in it
+        with pytest.raises(Oops), options.init(file) as diary:  # noqa: PT012
+            diary.write("first").result(20)
+            waiting = diary.write("second")
+            raise Oops
+        assert isinstance(waiting.failure, WorkerStopped)
+        if later in FORCED:
+            break  # each starts a process
+
+
+def test_a_call_that_is_cancelled_at_once_ends_at_once(file: Path) -> None:
+    with Diary.options(mode="thread", retry=1, patience=1000).init(file) as diary:
+        for _ in range(50):
+            call = diary.write("perhaps")
+            call.cancel()
+            call.wait(20)
+
+
+def test_code_that_waits_for_a_limit_is_told_at_once(
+    later: Mode, file: Path, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The call has taken the only one itself.
+    limits = [Rate(1, per=3600, key="few")]
+    options = Diary.options(mode=later, limits=limits, patience=3)
     with pytest.raises(Oops), options.init(file) as diary:  # noqa: PT012
-        diary.write("first").result(20)
-        waiting = diary.write("second")
+        held = diary.take(gate.folder)
+        gate.entered()
         raise Oops
-    assert isinstance(waiting.failure, WorkerStopped)
+    assert isinstance(held.failure, WorkerStopped)
+    assert notes(file) in (["WorkerStopped", "stop"], ["CallCancelled", "stop"])
+    assert "abandoned" not in caplog.text
+
+
+def test_a_cancelled_call_that_waits_for_a_limit_leaves_its_line(file: Path, gate: Gate) -> None:
+    limits = LimitSet(Slots(1, key="few"))
+    options = Diary.options(mode="thread", max_workers=2, limits=limits, patience=30)
+    with limits.acquire({"few": 1}), Pool("thread", max_workers=1, patience=30) as pool:
+        waiting = pool.submit(_take, limits, gate.folder)
+        gate.entered()
+        assert waiting.cancel()
+        assert pool.submit(int).result(20) == 0  # its thread has come back
+        assert pool.stats.abandoned == 0
+    with options.init(file) as diary:
+        diary.write("after").result(20)
+    assert notes(file) == ["after", "stop", "stop"]
+
+
+def _take(limits: LimitSet, folder: Path) -> None:
+    (folder / "here").write_bytes(b"")
+    with limits.acquire({"few": 1}):
+        raise AssertionError("somebody else holds it")
 
 
 def test_workers_on_demand_are_asked_too(several: Mode, file: Path, gate: Gate) -> None:
@@ -213,6 +269,85 @@ def test_ctrl_c_leaves_a_program_whose_calls_hang(mode: Mode, where: str) -> Non
             pool.submit(hang)
             {where}
     """)
+    interrupted(program)
+
+
+@pytest.mark.parametrize("enter", ["init()", "asyncio.run(within())"])
+@pytest.mark.parametrize("mode", ["thread", "process", "asyncio"])
+def test_ctrl_c_leaves_a_program_whose_workers_hang_while_they_start(
+    mode: Mode, enter: str
+) -> None:
+    hang = "await asyncio.sleep" if mode == "asyncio" and "within" in enter else "time.sleep"
+    program = textwrap.dedent(f"""
+        import asyncio, signal, time
+        from treadle import Worker
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        class Stuck(Worker, mode={mode!r}, patience=0.1):
+            {"async " if "await" in hang else ""}def start(self):
+                print("inside", flush=True)
+                {hang}(600)
+
+        def init():
+            Stuck.init()
+
+        async def within():
+            async with Stuck.init():
+                pass
+
+        {enter}
+    """)
+    interrupted(program)
+
+
+WAITS = {
+    "a result": "pool.submit(hang).result()",
+    "the end of a block": "pool.submit(hang)",
+    "a limit": "Limits.acquire(); inside(); Limits.acquire()",
+    "a job": "inside(); work.enqueue().result()",
+}
+
+
+@pytest.mark.parametrize("waits", WAITS.values(), ids=list(WAITS))
+def test_a_signal_that_another_thread_gets_is_heard(waits: str) -> None:
+    """Or one that comes in the moment before the main thread begins to wait."""
+    program = textwrap.dedent(f"""
+        import signal, threading, time
+        from treadle import LimitSet, Pool, Slots, Treadle
+
+        def inside():
+            print("inside", flush=True)
+
+        def hang():
+            inside()
+            time.sleep(600)
+
+        class Limits:
+            limits = LimitSet(Slots(1))
+            held = []
+
+            @classmethod
+            def acquire(cls):
+                cls.held.append(cls.limits.acquire())
+                cls.held[-1].__enter__()
+
+        app = Treadle("memory://")
+
+        @app.task(name="work")
+        def work(): ...
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
+        with Pool("thread", max_workers=1, patience=0.1) as pool:
+            {waits}
+    """)
+    interrupted(program)
+
+
+def interrupted(program: str) -> None:
+    """Run a program until it says that it is inside, and interrupt it."""
     code = [sys.executable, "-c", program]
     with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None

@@ -46,6 +46,31 @@ def thread(target: Callable[[], object]) -> Iterator[threading.Thread]:
     assert not one.is_alive()
 
 
+# ------------------------------------------------------------- what is said of what cannot be
+
+
+@pytest.mark.parametrize("amounts", [3, "tokens", ["tokens"], 0])
+def test_amounts_that_are_no_dict_are_refused(amounts: Any) -> None:
+    limits = LimitSet(Rate(10, per=60, key="tokens"))
+    with pytest.raises(InvalidOption, match=r"a dict from their keys, such as \{'tokens': 500\}"):
+        limits.acquire(amounts)
+    with limits.acquire() as got, pytest.raises(InvalidOption, match="a dict from their keys"):
+        got.update(amounts)
+
+
+def test_a_limit_by_an_argument_says_how_a_block_gives_it() -> None:
+    limits = LimitSet(Slots(1, by="tenant"))
+    with pytest.raises(InvalidOption, match=r"acquire\(…, arguments=\{'tenant': …\}\)"):
+        limits.acquire()
+    with limits.acquire(arguments={"tenant": "acme"}) as got:
+        assert got.amounts == {"slots:tenant": 1}
+
+
+def test_a_number_that_is_too_large_to_count_with_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="is not a number above 0"):
+        Rate(10**400, per=1)
+
+
 # ------------------------------------------------------------- what is taken
 
 

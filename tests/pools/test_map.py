@@ -408,8 +408,12 @@ class TestWorkers:
 
 class TestOptions:
     @pytest.mark.parametrize(
-        "wrong", [{"chunk": 0}, {"buffer": 0}, {"chunk": "2"}, {"timeout": -1}, {"progress": 5}]
-    )
+        "wrong",
+        [
+            {"chunk": 0}, {"buffer": 0}, {"chunk": "2"}, {"timeout": -1}, {"progress": 5},
+            {"ordered": "no"}, {"strict": None}, {"return_exceptions": 0},
+        ],
+    )  # fmt: skip
     def test_values_that_cannot_work(self, wrong: Any) -> None:
         with Pool("sync") as pool, pytest.raises(InvalidOption, match=next(iter(wrong))):
             pool.map(double, [1], **wrong)

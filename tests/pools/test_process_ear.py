@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from tests.pools.processes import until
 from treadle.errors import WorkerCrashed
 from treadle.pools.places.place import life
+from treadle.pools.places.process.hub import hub, leave
 from treadle.pools.places.process.place import ProcessPlace
 from treadle.pools.resident import Plan
 from treadle.pools.submission import Kind, Submission
@@ -83,3 +86,25 @@ def test_who_closes_its_loop_leaves_nothing_behind() -> None:
 
 async def _started(place: ProcessPlace) -> None:
     await life(place, "start")
+
+
+def test_the_hub_keeps_nothing_of_what_it_heard_last() -> None:
+    """Until it hears more, which may be never."""
+    used = hub()
+    here, there = socket.socketpair()
+
+    class Hearer:
+        def heard(self) -> None:
+            used.forget(there)
+
+    hearer = Hearer()
+    gone = weakref.ref(hearer)
+    try:
+        used.watch(there, hearer.heard)
+        here.send(b"\0")
+        until(lambda: there.fileno() < 0)
+        del hearer
+        until(lambda: gone() is None)
+    finally:
+        here.close()
+        leave(used)

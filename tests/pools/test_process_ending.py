@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -314,6 +316,22 @@ def test_context_managers_surround_each_call() -> None:
         assert pool.submit(variable, "MARK").result(20) == "inside"
 
 
+def test_a_pool_that_has_ended_is_kept_by_nothing() -> None:
+    with Pool("process", max_workers=1) as other:
+        other.submit(variable, "MARK").result(20)
+        with Pool("process", max_workers=2, patience=60) as pool:
+            pool.submit(variable, "MARK").result(20)
+            gone = [weakref.ref(place_of(pool, number)) for number in range(2)]
+        del pool
+
+        def collected() -> bool:
+            gc.collect()
+            return not any(one() for one in gone)
+
+        until(collected)
+
+
+@pytest.mark.usefixtures("own_helper")
 def test_children_have_the_environment_without_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TREADLE_URL", "redis://:secret@host")
     monkeypatch.setenv("MINE", "kept")

@@ -413,3 +413,52 @@ def test_the_first_call_of_a_fresh_pool_is_quick() -> None:
     with Pool("process", max_workers=1) as pool:
         pool.submit(int).result(20)
     assert CLOCK.monotonic() - began < 5
+
+
+# --------------------------------------------------------------------- groups
+
+
+def raises_together() -> None:
+    try:
+        raise KeyError("behind")
+    except KeyError as behind:
+        one = Reserved("one", 2)
+        one.__cause__ = behind
+        together = ExceptionGroup("several", [ValueError("two"), one, ExceptionGroup("in", [one])])
+        raise together from behind
+
+
+class Reserved(Exception):
+    """Cannot be made again from its arguments."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"{what} {number}")
+        self.number = number
+
+
+class Several(ExceptionGroup[Exception]):
+    """A group of a user."""
+
+    said = "nothing"
+
+
+def raises_a_group_of_a_user() -> None:
+    group = Several("mine", [Reserved("three", 4)])
+    group.said = "much"
+    raise group
+
+
+def test_a_group_of_errors_comes_back_with_each_of_them(shared: Pool) -> None:
+    group = shared.submit(raises_together).exception(20)
+    assert isinstance(group, ExceptionGroup)
+    assert group.message == "several"
+    assert isinstance(group.__cause__, KeyError)
+    two, one, inner = group.exceptions
+    assert (type(two), two.args) == (ValueError, ("two",))
+    assert isinstance(one, Reserved)
+    assert (str(one), one.number, type(one.__cause__)) == ("one 2", 2, KeyError)
+    assert isinstance(inner, ExceptionGroup)
+    assert isinstance(inner.exceptions[0], Reserved)
+    mine = shared.submit(raises_a_group_of_a_user).exception(20)
+    assert isinstance(mine, Several)
+    assert (mine.message, mine.said, str(mine.exceptions[0])) == ("mine", "much", "three 4")

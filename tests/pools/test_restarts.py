@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.pools.gates import note, notes
+from tests.pools.gates import Gate, note, notes, wait_at
+from tests.pools.processes import until
 from treadle import InvalidOption, Worker, WorkerNotStarted, WorkerStopped
+from treadle.errors import Blocking
 from treadle.pools.crew import Crew
+from treadle.pools.future import Future
 from treadle.pools.handle import Handle
 from treadle.pools.options import Mode, read_pool_options
 from treadle.pools.resident import Plan
@@ -258,3 +261,88 @@ async def test_what_could_not_be_restarted_is_tried_again(later: Mode, file: Pat
     await patient.astop()
     with pytest.raises(WorkerStopped):
         patient.count()
+
+
+# --------------------------------------------------------------------- by who must not wait for it
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_who_hears_of_an_end_may_restart_and_resize(mode: Mode) -> None:
+    """It is the thread in which the worker would restart, or which would hear of that."""
+    with Idle.options(mode=mode).init() as idle:
+        done: Future[None] = Future()
+
+        def act(_: Future[str]) -> None:
+            idle.restart()
+            idle.resize(2)
+            done.end(None)
+
+        idle.nothing().add_done_callback(act)
+        done.result(20)
+        assert idle.nothing().result(20) == "nothing"
+        until(lambda: idle.stats.restarts == 1)
+
+
+def test_a_call_may_restart_its_own_worker() -> None:
+    with Idle.options(mode="thread").init() as idle:
+        # It does not wait for that, which comes after it.
+        assert idle.call(lambda worker: idle.restart()).result(20) is None
+        assert idle.nothing().result(20) == "nothing"
+        assert idle.stats.restarts == 1
+
+
+async def test_a_coroutine_may_restart_its_own_worker() -> None:
+    async with Idle.options(mode="asyncio").init() as idle:
+
+        async def again(worker: Idle) -> str:
+            await idle.arestart()
+            return "asked"
+
+        assert await idle.call(again).aresult(20) == "asked"
+        assert await idle.nothing().aresult(20) == "nothing"
+        assert idle.stats.restarts == 1
+
+
+def test_a_callback_that_would_wait_for_a_child_is_told() -> None:
+    """No end of a call of any child would be heard any more."""
+    with Idle.options(mode="process").init() as idle:
+        told: Future[None] = Future()
+
+        def wait(_: Future[str]) -> None:
+            try:
+                idle.nothing().result()
+            except Blocking as error:
+                told.end(None, error)
+
+        idle.nothing().add_done_callback(wait)
+        with pytest.raises(Blocking, match="use add_done_callback"):
+            told.result(20)
+        assert idle.nothing().result(20) == "nothing"
+
+
+def test_workers_that_leave_keep_no_other_from_a_restart(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    with Idle.options(mode="thread", max_workers=2).init() as idle:
+        assert idle.number().result(20) == 0
+        held = idle.hold(gate.folder)
+        gate.entered()
+        leaving = idle._crew.places[1]
+        idle.resize(1)
+        idle.restart(timeout=20)
+        assert idle._crew.tender.restart(leaving).result(20) is None
+        gate.open()
+        assert held.result(20) == "through"
+        assert [one.restarts for one in idle.stats.workers] == [1]
+
+
+class Idle(Worker):
+    """Has nothing to do."""
+
+    def number(self) -> int:
+        return self.index
+
+    def hold(self, folder: Path) -> str:
+        return wait_at(folder)
+
+    def nothing(self) -> str:
+        return "nothing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -45,6 +46,28 @@ async def with_a_pool_inside_later(mode: Mode) -> list[int]:
             *await agather([pool.submit(double, 1), pool.submit(double_later, 2)]),
             *await pool.map(double, [3, 4]),
         ]
+
+
+_tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+
+
+def tenant() -> str:
+    return _tenant.get()
+
+
+async def tenant_later() -> str:
+    return _tenant.get()
+
+
+def test_which_calls_see_the_context_variables_of_the_caller(mode: Mode) -> None:
+    seen = {"sync": ("me", "me"), "asyncio": ("nobody", "me")}
+    token = _tenant.set("me")
+    try:
+        with Pool(mode, max_workers=1) as pool:
+            found = gather([pool.submit(tenant), pool.submit(tenant_later)])
+    finally:
+        _tenant.reset(token)
+    assert tuple(found) == seen.get(mode, ("nobody", "nobody"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from treadle import CallCancelled, Pool, Worker, WorkerStopped
+from treadle.errors import Blocking, InvalidCall
 from treadle.pools.options import Mode
 
 
@@ -38,6 +39,19 @@ class Counter(Worker):
 
     def bare(self) -> None:
         """Gives nothing."""
+
+    @classmethod
+    def kind(cls, more: str) -> str:
+        return cls.__name__ + more
+
+    def run_out(self) -> None:
+        raise StopIteration(3)
+
+    def cancel_itself(self) -> None:
+        raise CallCancelled("enough")
+
+    async def be_cancelled(self) -> None:
+        raise asyncio.CancelledError
 
 
 def double(number: int) -> int:
@@ -125,6 +139,47 @@ def test_any_function_can_visit_the_worker(mode: Mode) -> None:
         assert counter.call(look, 3).result() == 10
         assert counter.call(Counter.add, 2).result() == 9
         assert counter.call(Counter.add_later, times=2).result() == 11
+
+
+class Tally(Counter):
+    """Has a class method from its base."""
+
+
+def test_a_class_method_is_called_by_its_name_and_by_that_of_the_class(mode: Mode) -> None:
+    with Tally.options(mode=mode).init() as tally:
+        assert tally.kind("!").result() == "Tally!"
+        by_class: Any = tally.call
+        assert by_class(Tally.kind, "!").result() == "Tally!"
+        assert by_class(Counter.kind, more="?").result() == "Tally?"
+
+
+def test_a_call_whose_code_says_that_it_is_cancelled_is(mode: Mode) -> None:
+    with Counter.options(mode=mode).init() as counter:
+        for future in (counter.cancel_itself(), counter.be_cancelled()):
+            with pytest.raises(CallCancelled):
+                future.result()
+            assert future.cancelled()
+        tended = Counter.options(mode=mode, restart_every=100).init()
+        with tended, pytest.raises(CallCancelled, match="enough"):
+            tended.cancel_itself().result()
+
+
+@pytest.mark.parametrize("options", [{}, {"retry": 1}, {"max_queued_tasks": 5}])
+def test_a_stop_of_an_iteration_is_an_error_like_others(
+    mode: Mode, options: dict[str, Any]
+) -> None:
+    """Which Python puts another one in the place of, where a coroutine raises it."""
+    with Counter.options(mode=mode, **options).init() as counter:
+        error = counter.run_out().exception()
+        assert isinstance(error, StopIteration)
+        assert error.value == 3
+
+
+async def test_a_coroutine_that_would_block_the_loop_is_refused_with_the_way_out() -> None:
+    with Counter.options(mode="sync").init() as counter:
+        assert counter.add().result() == 1
+        with pytest.raises(Blocking, match=r"add_later\(\) is asynchronous.* mode='asyncio'"):
+            counter.add_later().result()
 
 
 def test_blocking_workers_give_results(mode: Mode) -> None:
@@ -222,3 +277,11 @@ def test_leaving_the_block_carries_out_what_was_submitted(mode: Mode) -> None:
     with Counter.options(mode=mode).init() as counter:
         futures = [counter.add() for _ in range(50)]
     assert [future.result() for future in futures] == list(range(1, 51))
+
+
+@pytest.mark.parametrize("verb", ["submit", "bind", "map", "starmap"])
+async def test_what_is_no_function_is_refused_where_it_is_given(verb: str) -> None:
+    with Pool("thread", max_workers=1) as pool:
+        for given in (double(1), double_later(1), "double"):
+            with pytest.raises(InvalidCall, match=rf"write pool.{verb}\(work, 1\)"):
+                getattr(pool, verb)(given, *([] if verb == "bind" else [[1]]))

@@ -86,6 +86,28 @@ class TestLife:
         assert running.cancelled()
         assert log.count("stop") == 2
 
+    async def test_leaving_that_is_cancelled_waits_for_none(self, log: Log) -> None:
+        entered = asyncio.Event()
+
+        async def enter(browser: Browser) -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+        # Whose time for the jobs that run is never over.
+        foreman = Foreman(Browser.options().bind(log), max_workers=1, grace="1h")
+
+        async def program() -> None:
+            async with foreman:
+                await foreman.enqueue(enter)
+
+        running = asyncio.ensure_future(program())
+        await entered.wait()
+        running.cancel()
+        await asyncio.wait([running], timeout=20)
+        assert running.cancelled()
+        assert log.events == ["start 0", "stop 0"]
+        assert (await foreman.counts())[JobState.QUEUED] == 1
+
     async def test_one_that_cannot_be_started_rolls_the_others_back(self, log: Log) -> None:
         worker = Browser.options().bind(log, failing=lambda start: start == 3)
         with pytest.raises(WorkerNotStarted, match="no display") as caught:
@@ -125,6 +147,14 @@ class TestLife:
             assert all(browser.open for browser in mine)
         assert sum(browser.pages for browser in mine) == 309
         assert not any(browser.open for browser in mine)
+
+    async def test_workers_that_exist_come_from_whatever_has_them(self, log: Log) -> None:
+        async with Foreman.from_workers(Browser(log) for _ in range(2)) as foreman:
+            await foreman.enqueue(visit, "page")
+        assert log.events == ["start 0", "start 1", "stop 0", "stop 1"]
+        classes: Any = [Browser]
+        with pytest.raises(InvalidOption, match="each only once, and made already"):
+            Foreman.from_workers(classes)
 
     async def test_a_subclass_is_made_over_workers_that_exist_as_well(self, log: Log) -> None:
         class Mine(Foreman[Browser]):
@@ -187,6 +217,45 @@ class TestJobs:
             assert not late.done()
             gate.set()
             await (await late).aresult(timeout=10)
+
+    async def test_a_job_may_enqueue_into_a_full_backlog(self, log: Log) -> None:
+        """All workers would wait for room that only they can make."""
+        seen: list[int] = []
+        foreman = Foreman(Browser.options().bind(log), max_workers=2, backlog=2)
+
+        async def crawl(browser: Browser, depth: int) -> None:
+            seen.append(depth)
+            for _ in range(2 if depth else 0):
+                await foreman.enqueue(crawl, depth - 1)
+
+        async with foreman:
+            async with asyncio.timeout(20):
+                await foreman.enqueue(crawl, 3)
+                await foreman.enqueue(crawl, 3)
+                await foreman.join()
+            assert (await foreman.counts())[JobState.SUCCEEDED] == 30
+        assert sorted(seen) == [0] * 16 + [1] * 8 + [2] * 4 + [3] * 2
+
+    async def test_a_task_that_waits_for_room_by_itself_obeys_its_foreman(self, log: Log) -> None:
+        worker = Browser.options(max_workers=1).bind(log)
+        app = Treadle("memory://")
+        task: Any = app.task(worker=worker, bound=5, on_full="wait")(stay)
+        async with app, Foreman(worker, backlog=1) as foreman:
+            await foreman.try_enqueue(task)
+            with pytest.raises(QueueFull):
+                await foreman.try_enqueue(task)
+            await foreman.stop(drain=False, timeout=0)
+
+    async def test_a_job_that_would_wait_for_itself_is_told(self, log: Log) -> None:
+        foreman = Foreman(Browser.options().bind(log), max_workers=1)
+
+        async def join(browser: Browser) -> None:
+            await foreman.join()
+
+        async with foreman:
+            job = await foreman.enqueue(join)
+            with pytest.raises(JobFailed, match=r"join\(\) in a job of this foreman"):
+                await job.aresult(timeout=20)
 
     async def test_a_retry_finds_room_in_a_full_backlog(self, log: Log) -> None:
         tried: list[int] = []

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import PoolFull, WorkerStopped
-from treadle.loopthread import may_block
+from treadle.loopthread import may_wait
 from treadle.pools.future import Future
 from treadle.pools.places.place import Place
 from treadle.pools.submission import Submission
@@ -58,7 +58,7 @@ class Backlog:
             PoolFull: there is none, and ``on_full="raise"``.
             WorkerStopped: the pool was stopped while it waited for room.
         """
-        blocks = self._on_full == "wait" and not late and may_block()
+        blocks = self._on_full == "wait" and not late and may_wait()
         try:
             with self._room:
                 place = self._with_room(key)

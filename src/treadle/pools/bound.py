@@ -105,7 +105,7 @@ class Bound(Generic[P, R_co]):
         """
         sizes = [len(one) for one in iterables if isinstance(one, Sized)]
         total = min(sizes) if len(sizes) == len(iterables) and sizes else None
-        items = zip(*iterables, strict=bool(options.pop("strict", False)))
+        items = zip(*iterables, strict=_flag("strict", options.pop("strict", False)))
         return self._mapped(items, total, options)
 
     def starmap(
@@ -140,9 +140,9 @@ class Bound(Generic[P, R_co]):
             sender,
             chunks(items, size),
             ahead=max(1, buffer // size),
-            ordered=options.get("ordered", True),
+            ordered=_flag("ordered", options.get("ordered", True)),
             timeout=None if timeout is None else seconds(timeout, "timeout"),
-            return_exceptions=options.get("return_exceptions", False),
+            return_exceptions=_flag("return_exceptions", options.get("return_exceptions", False)),
             bar=shown(options.get("progress", False), total),
             clock=self._crew.clock,
         )
@@ -150,6 +150,14 @@ class Bound(Generic[P, R_co]):
 
 _KNOWN = tuple(MapOptions.__annotations__)
 _SYNONYMS = {"chunksize": "chunk", "buffersize": "buffer"}
+
+
+def _flag(option: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOption(
+            f"{option}={value!r} has to be True or False", option=option, value=value
+        )
+    return value
 
 
 def _whole(option: str, value: Any) -> int:

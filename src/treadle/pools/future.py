@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
+from treadle.clock import interruptible
 from treadle.durations import Duration, seconds
 from treadle.errors import Blocking, CallCancelled, NotEncodable, WaitTimeout
 from treadle.logs import get_logger
-from treadle.loopthread import may_block
+from treadle.loopthread import is_listening, may_block
 from treadle.pools.told import Progress, afollow, follow
 
 __all__ = ["Future"]
@@ -146,7 +148,8 @@ class Future(Generic[T_co]):
 
         Raises:
             WaitTimeout: it has not ended in time.
-            Blocking: it has not ended and an event loop runs here.
+            Blocking: it has not ended, and an event loop runs here; or a callback waits of the
+                end of a call in another process.
         """
         if self._state >= _DONE:
             return
@@ -157,6 +160,12 @@ class Future(Generic[T_co]):
                 "here; use 'await future'",
                 twin="future",
             )
+        if is_listening():
+            raise Blocking(
+                "the call has not ended, and no call of a worker in another process ends as long "
+                "as the callback of one waits; use add_done_callback, or wait in another thread",
+                twin="add_done_callback",
+            )
         # A lock is the cheapest thing that a thread can sleep on.
         gate = threading.Lock()
         gate.acquire()
@@ -165,7 +174,7 @@ class Future(Generic[T_co]):
             gate.release()
 
         self.add_done_callback(open_gate)
-        if gate.acquire(timeout=-1 if limit is None else min(limit, threading.TIMEOUT_MAX)):
+        if interruptible(partial(gate.acquire, True), limit):
             return
         self.forget_callback(open_gate)
         if self._state < _DONE:

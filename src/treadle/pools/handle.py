@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from treadle.durations import Duration
@@ -175,7 +176,7 @@ class Handle(Steering, Callers[W]):
         """Restart the workers one after another, or one of them; calls wait or go to the others.
 
         A worker restarts between two calls, before those that wait. When one cannot be started
-        again, the rest stay as they are.
+        again, the rest stay as they are. A call that restarts its own worker does not wait for it.
 
         Args:
             index: number of the worker.
@@ -186,14 +187,18 @@ class Handle(Steering, Callers[W]):
             WaitTimeout: one has not restarted in time.
             Blocking: an event loop runs here; use ``await arestart()``.
         """
-        refuse_in_loop("restart", "arestart")
         for place in self._crew.tended(index):
-            self._crew.tender.restart(place).result(timeout)
+            restarting = self._crew.tender.restart(place)
+            if not place.here:
+                refuse_in_loop("restart", "arestart")
+                restarting.result(timeout)
 
     async def arestart(self, index: int | None = None) -> None:
         """As :meth:`restart`, awaited."""
         for place in self._crew.tended(index):
-            await self._crew.tender.restart(place)
+            restarting = self._crew.tender.restart(place)
+            if not place.here:
+                await restarting
 
 
 class Keyed(Callers[W]):
@@ -230,6 +235,11 @@ def _called(cls: type[Any], method: Callable[..., Any]) -> tuple[Kind, Any]:
     name = getattr(method, "__name__", "")
     if getattr(cls, name, None) is method:
         return Kind.METHOD, name
+    if isinstance(method, MethodType) and isinstance(method.__self__, type):
+        # A class method: another object each time, and it is given a class already.
+        known = getattr(cls, name, None)
+        if issubclass(cls, method.__self__) and getattr(known, "__func__", None) is method.__func__:
+            return Kind.METHOD, name
     handled = getattr(method, "__dict__", {}).get(_HANDLED)
     if handled is not None:
         raise InvalidCall(

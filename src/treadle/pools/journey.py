@@ -131,9 +131,13 @@ class _Journey(_Course):
 
     _task: asyncio.Task[None] | None = None
     _loop: asyncio.AbstractEventLoop | None = None
+    # Whether its task has run at all: one that is cancelled before never does.
+    _under_way = False
     # Whether a worker has it now; what it ends with instead of a further attempt.
     _inside = False
     _leaving: WorkerStopped | None = None
+    # What the last attempt has raised.
+    _last: BaseException | None = None
 
     def begin(self) -> None:
         """Set off, in the loop that runs here or in the background."""
@@ -161,9 +165,9 @@ class _Journey(_Course):
         return True
 
     def _cancel(self) -> None:
-        if self._task is None:
+        if not self._under_way:
             self._call.future.end_cancelled()
-        else:
+        if self._task is not None:
             self._task.cancel()
 
     def let_go(self, error: WorkerStopped) -> None:
@@ -177,12 +181,13 @@ class _Journey(_Course):
 
     def _leave(self, error: WorkerStopped) -> None:
         self._leaving = error
-        if self._task is None:
+        if not self._under_way:
             self._call.future.end(None, error)
-        elif not self._inside:
+        if self._task is not None and not self._inside:
             self._task.cancel()
 
     async def _run(self) -> None:
+        self._under_way = True
         future = self._call.future
         try:
             value = await run_async(guard(self._policies(), self._crew.ids.chance), self)
@@ -192,7 +197,9 @@ class _Journey(_Course):
             else:
                 future.end(None, self._leaving)
         except BaseException as error:  # noqa: BLE001 - it is the end of the call
-            future.end(None, error)
+            # No coroutine can raise a StopIteration: Python puts another error in its place.
+            stopped = isinstance(self._last, StopIteration) and error.__cause__ is self._last
+            future.end(None, self._last if stopped else error)
         else:
             future.end(value)
 
@@ -210,6 +217,7 @@ class _Journey(_Course):
                 # The one that had it in the end.
                 self._place = place
             self._inside = False
+            self._last = attempted.future.failure
 
     async def _attempted(self, attempted: Submission, timeout: float | None) -> Any:
         if timeout is None or attempted.future.done():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from inspect import iscoroutine
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from treadle.errors import InvalidOption
+from treadle.errors import InvalidCall, InvalidOption
+from treadle.hints import shown
 from treadle.pools.bound import Bound, MapOptions
 from treadle.pools.crew import Crew
 from treadle.pools.defaults import with_defaults
@@ -81,7 +83,10 @@ class Pool(Steering):
         Raises:
             WorkerStopped: after :meth:`stop`.
             PoolFull: as many calls wait as may, and ``on_full="raise"``.
+            InvalidCall: what is to be run is no function, such as the result of one.
         """
+        if not callable(fn):
+            raise _no_function("submit", fn)
         return self._crew.submit(_FUNCTION, fn, args, kwargs)
 
     def executor(self) -> PoolExecutor:
@@ -97,7 +102,9 @@ class Pool(Steering):
     def bind(self, fn: Callable[P, R], /) -> Bound[P, R]: ...
     def bind(self, fn: Callable[..., Any], /) -> Bound[..., Any]:
         """The function in this pool: ``bound.submit(1)``, ``bound.map(items)``."""
-        return Bound(self._crew, Kind.FUNCTION, fn)
+        if not callable(fn):
+            raise _no_function("bind", fn)
+        return Bound(self._crew, _FUNCTION, fn)
 
     @overload
     def map(
@@ -126,7 +133,9 @@ class Pool(Steering):
 
         See :meth:`Bound.map <treadle.pools.bound.Bound.map>`.
         """
-        return Bound[..., Any](self._crew, Kind.FUNCTION, fn).map(*iterables, **options)
+        if not callable(fn):
+            raise _no_function("map", fn)
+        return Bound[..., Any](self._crew, _FUNCTION, fn).map(*iterables, **options)
 
     @overload
     def starmap(
@@ -152,4 +161,16 @@ class Pool(Steering):
         **options: Unpack[MapOptions],
     ) -> Results[Any]:
         """As :meth:`map`, for items that are the arguments of each call."""
-        return Bound[..., Any](self._crew, Kind.FUNCTION, fn).starmap(items, **options)
+        if not callable(fn):
+            raise _no_function("starmap", fn)
+        return Bound[..., Any](self._crew, _FUNCTION, fn).starmap(items, **options)
+
+
+def _no_function(verb: str, given: Any) -> InvalidCall:
+    said = shown(given)
+    if iscoroutine(given):
+        given.close()
+    return InvalidCall(
+        f"pool.{verb}() takes a function and then its arguments, and {said} is none: "
+        f"write pool.{verb}(work, 1), not pool.{verb}(work(1))"
+    )

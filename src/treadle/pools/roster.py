@@ -12,7 +12,7 @@ import msgspec
 from treadle.clock import Clock
 from treadle.errors import InvalidOption, WaitTimeout, WorkerNotStarted, WorkerStopped
 from treadle.logs import get_logger
-from treadle.loopthread import may_block
+from treadle.loopthread import may_wait
 from treadle.pools.crewstats import PlaceStats
 from treadle.pools.future import Future
 from treadle.pools.limiting.calls import CallLimits
@@ -83,6 +83,14 @@ class Roster:
         """Stop the workers."""
         raise NotImplementedError
 
+    def abort(self) -> None:
+        """Stop the workers, and wait no longer than for the patience of the pool."""
+        raise NotImplementedError
+
+    async def aabort(self) -> None:
+        """As :meth:`abort`, awaited."""
+        raise NotImplementedError
+
     def _numbers(self, place: Place) -> PlaceStats:
         raise NotImplementedError
 
@@ -108,7 +116,7 @@ class Roster:
         number = 1 if self.options.on_demand else self.options.max_workers
         self._starting = [self._add() for _ in range(len(self._ready_made) or number)]
         self.tender.begin()
-        if may_block():
+        if may_wait():
             starting, self._starting = self._starting, []
             for started in starting:
                 self._check(started)
@@ -125,8 +133,11 @@ class Roster:
     def _check(self, started: Future[Any]) -> None:
         try:
             self._result(started)
-        except BaseException:
+        except Exception:
             self.stop(drain=False)
+            raise
+        except BaseException:  # Ctrl+C, for which no start is waited that hangs
+            self.abort()
             raise
 
     async def started(self) -> None:
@@ -139,8 +150,11 @@ class Roster:
         try:
             for one in starting:
                 await one
-        except BaseException:
+        except Exception:
             await self.astop(drain=False)
+            raise
+        except BaseException:  # it was cancelled
+            await self.aabort()
             raise
 
     def _add(self) -> Future[Any]:
@@ -217,7 +231,7 @@ class Roster:
         check_handle(read_pool_options({"max_workers": workers}, self.options))
         before = len(self._all)
         added = self._resized(workers)
-        if not may_block():
+        if not may_wait():
             return
         try:
             for started in added:
@@ -247,14 +261,15 @@ class Roster:
         return added
 
     def tended(self, index: int | None) -> list[Place]:
-        """The workers, or the one with a number.
+        """The workers, without those that leave, or the one with a number.
 
         Raises:
             InvalidOption: there is none with that number.
         """
-        places = self.all_places() if index is None else [p for p in self._all if p.index == index]
+        there = self._all
+        places = [place for place in there if index is None or place.index == index]
         if not places:
-            known = ", ".join(str(place.index) for place in self._all)
+            known = ", ".join(str(place.index) for place in there)
             raise InvalidOption(
                 f"index={index!r} is no worker of {self.plan.name}: there are {known}",
                 option="index",

@@ -215,6 +215,18 @@ class Staff:
             restart: it asks for a fresh worker.
         """
         member.taken -= 1
+        if failed or doubted or restart or member.leaving or self._rates:
+            self._looked_over(member, failed=failed, doubted=doubted, restart=restart)
+        elif member.restart or member.doubted or member.phase is not _READY:
+            self._withhold(member)
+        else:
+            if not member.listed:
+                member.listed = True
+                self._ready.append(member)
+            self._offer()
+
+    def _looked_over(self, member: Member, *, failed: bool, doubted: bool, restart: bool) -> None:
+        """Decide what becomes of a worker after a job that may have left something behind."""
         member.errors += failed
         if member.leaving:
             self._see_off(member)
@@ -223,14 +235,22 @@ class Staff:
             member.restart = True
         if doubted or (failed and self._probes):
             member.doubted = True
-        if member.phase is not _READY:
+        if member.restart or member.doubted or member.phase is not _READY:
+            self._withhold(member)
             return
-        if not (member.restart or member.doubted):
-            self._list(member)
-            if self._waiting:
-                self._wake()
-            else:
-                self._changed()
+        self._list(member)
+        self._offer()
+
+    def _offer(self) -> None:
+        """Tell those who may want a worker that there is one."""
+        if self._waiting:
+            self._wake()
+        else:
+            self._changed()
+
+    def _withhold(self, member: Member) -> None:
+        """Lend a worker no more before it was looked after, which it is without jobs."""
+        if member.phase is not _READY:
             return
         self._withdraw(member)
         if member.taken == 0:

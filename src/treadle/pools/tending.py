@@ -172,9 +172,8 @@ class Tender:
             if care.restarting is not None:
                 return care.restarting
             if self._ended or care.leaving:
-                over: Future[Any] = Future()
-                over.end(None, self._crew.gone())
-                return over
+                # One of too many needs no restart; the others have theirs.
+                return Future.ended(None, self._crew.gone() if self._ended else None)
             # Counted from when it was asked for: what ends meanwhile does not ask again.
             care.calls = 0
             told: Future[Any] = Future()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
@@ -15,8 +15,8 @@ from treadle.context import CURRENT
 from treadle.core import Core
 from treadle.durations import Duration, seconds
 from treadle.enqueueing import BoundTask, send
-from treadle.errors import InvalidOption, NotOpen, QueueFull, WaitTimeout
-from treadle.foreman.waits import either, within
+from treadle.errors import InvalidOption, NotOpen, QueueFull, UsageError, WaitTimeout
+from treadle.foreman.waits import within
 from treadle.job import Job
 from treadle.pools.crewstats import PlaceStats
 from treadle.pools.options import WorkerOptions, read_pool_options
@@ -89,7 +89,7 @@ class Foreman(base.Foreman, Generic[W]):
         self._stops: set[asyncio.Task[None]] = set()
         settings = Settings(url="memory://")
         core = Core(settings, clock=given.clock, ids=given.ids)
-        place = {"queue": _QUEUE, "bound": given.backlog}
+        place = {"queue": _QUEUE, "bound": given.backlog, "on_full": "error"}
         self._functions = Functions(core, self._builder, place, given.task)
         pool = self._builder.pool_options
         super().__init__(
@@ -102,7 +102,7 @@ class Foreman(base.Foreman, Generic[W]):
         )
 
     @classmethod
-    def from_workers(cls, workers: Sequence[V], /, **options: Unpack[ForemanOptions]) -> Foreman[V]:
+    def from_workers(cls, workers: Iterable[V], /, **options: Unpack[ForemanOptions]) -> Foreman[V]:
         """A foreman over workers that exist already, each with settings of its own.
 
         They are started by the foreman, and get their place in the list as ``index``.
@@ -114,11 +114,13 @@ class Foreman(base.Foreman, Generic[W]):
                 option="workers",
                 value=workers,
             )
-        if not workers or len({id(one) for one in workers}) < len(workers):
+        there = list(workers)
+        if not there or len({id(one) for one in there}) < len(there) or type in map(type, there):
             raise InvalidOption(
-                f"workers={workers!r} has to be a list of at least one worker, each only once",
+                f"workers={there!r} has to be a list of at least one worker, each only once, and "
+                "made already",
                 option="workers",
-                value=workers,
+                value=there,
             )
         if "max_workers" in options:
             raise InvalidOption(
@@ -127,7 +129,7 @@ class Foreman(base.Foreman, Generic[W]):
                 value=options["max_workers"],
             )
         made: Any = cls
-        foreman: Foreman[V] = made(_ReadyMade(workers), **options)
+        foreman: Foreman[V] = made(_ReadyMade(there), **options)
         return foreman
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -163,6 +165,8 @@ class Foreman(base.Foreman, Generic[W]):
     async def enqueue(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job[Any]:
         """A job of a call; waits while the backlog is full.
 
+        In a job of its own it does not wait: that one would hold the room for which it waits.
+
         Args:
             fn: a function that is given a worker first, or a task with ``worker=``, which keeps
                 its own retry, timeout and limits.
@@ -180,7 +184,11 @@ class Foreman(base.Foreman, Generic[W]):
             try:
                 return await send(self._core, call)
             except QueueFull:
-                await self._room(self._backlog)
+                if self._is_inside:
+                    task = call.task.options(bound=None)
+                    call = BoundTask(task, call.args, call.kwargs)
+                else:
+                    await self._room(self._backlog)
 
     @overload
     async def try_enqueue(
@@ -202,6 +210,12 @@ class Foreman(base.Foreman, Generic[W]):
         """
         await self._check_at_work()
         return await send(self._core, self._call(fn, args, kwargs))
+
+    @property
+    def _is_inside(self) -> bool:
+        """Whether code of one of its jobs asks."""
+        attempt = CURRENT.get()
+        return attempt is not None and attempt.is_of(self._core)
 
     def _call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundTask[Any]:
         return BoundTask(self._functions.task_of(fn), args, kwargs)
@@ -265,8 +279,7 @@ class Foreman(base.Foreman, Generic[W]):
         stopping = asyncio.ensure_future(self._stop(drain, limit))
         self._stops.add(stopping)
         stopping.add_done_callback(self._stops.discard)
-        attempt = CURRENT.get()
-        if attempt is None or not attempt.is_of(self._core):
+        if not self._is_inside:
             await asyncio.shield(stopping)
 
     async def _stop(self, drain: bool, limit: float | None) -> None:
@@ -293,7 +306,13 @@ class Foreman(base.Foreman, Generic[W]):
         Raises:
             BreakerOpen, Quit, WorkerNotStarted: it has stopped for this reason.
             WaitTimeout: they have not ended in time.
+            UsageError: a job of its own would wait for itself.
         """
+        if self._is_inside:
+            raise UsageError(
+                "join() in a job of this foreman would wait for that very job; join where the "
+                "foreman was made, or wait for single jobs: await job.aresult()"
+            )
         try:
             async with asyncio.timeout(None if timeout is None else seconds(timeout, "timeout")):
                 await self._until_done()
@@ -316,8 +335,20 @@ class Foreman(base.Foreman, Generic[W]):
     async def _room(self, bound: int | None) -> None:
         """Return when fewer jobs than that have not ended, or the foreman stops."""
         assert bound is not None, "what has no bound is never full"
-        room = self._backend.wait_for_room(_QUEUE, bound, _LOOK_EVERY)
-        await either(room, self._status.asked.wait())
+        if self.stopping:
+            return
+        waits = self._status.waits
+        room = asyncio.ensure_future(self._backend.wait_for_room(_QUEUE, bound, _LOOK_EVERY))
+        waits.add(room)
+        try:
+            await asyncio.wait((room,))
+        finally:
+            waits.discard(room)
+            if not room.done():
+                room.cancel()
+                await asyncio.wait((room,))
+            if not room.cancelled():
+                room.exception()  # the push that follows says what is wrong
 
     async def _check_at_work(self) -> None:
         if self._life is None:
@@ -340,6 +371,9 @@ class Foreman(base.Foreman, Generic[W]):
         try:
             if not left_by_error:
                 await self.join()
+        except asyncio.CancelledError:
+            left_by_error = True
+            raise
         finally:
             self.ask_to_stop()
             if left_by_error:

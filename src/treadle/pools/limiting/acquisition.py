@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, cast
 
 from treadle.errors import Blocking, InvalidOption, NotOpen, UnknownOption
+from treadle.guards import is_mapping
 from treadle.hints import did_you_mean
 from treadle.loopthread import may_block
 from treadle.policies.definition import number
@@ -17,7 +18,7 @@ from treadle.pools.limiting.keeper import Keeper
 from treadle.ports import Permit
 from treadle.records import Ask, Hold, Spend
 
-__all__ = ["Acquired", "Acquisition", "AsyncAcquisition", "Request"]
+__all__ = ["Acquired", "Acquisition", "AsyncAcquisition", "Request", "amounts_of"]
 
 
 class Request(Protocol):
@@ -78,11 +79,11 @@ class Acquired:
         Raises:
             NotOpen: the block has ended.
             UnknownOption: not a limit that was acquired here.
-            InvalidOption: slots, or an amount that is no number from 0.
+            InvalidOption: slots, or an amount that is no number from 0, or no dict of these.
         """
         if self._over:
             raise NotOpen("update() after the end of the block: what it held is settled")
-        for name, amount in used.items():
+        for name, amount in amounts_of(used).items():
             ask = self._asks.get(name)
             if name in self._uncounted:
                 continue
@@ -197,6 +198,22 @@ class AsyncAcquisition(_Held):
                 await keeper.adjust(permit, used)
         finally:
             await keeper.release(permit, False)
+
+
+def amounts_of(value: Any) -> Mapping[str, float]:
+    """What code says of limits, as it has to be.
+
+    Raises:
+        InvalidOption: it is anything else.
+    """
+    if not is_mapping(value):
+        raise InvalidOption(
+            f"amounts of limits are a dict from their keys, such as {{'tokens': 500}}, and not "
+            f"{value!r}",
+            option="amounts",
+            value=value,
+        )
+    return value
 
 
 class _AwaitedHost:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -14,6 +15,7 @@ from treadle.errors import TreadleError, Unsupported
 from treadle.logs import get_logger
 from treadle.policies.turnstile import KeyState
 from treadle.pools.limiting.keeper import Awaited
+from treadle.pools.noticing import waiting
 from treadle.ports import Granted, Permit, Shared, Ticket, Wait
 from treadle.records import Ask, Hold, Spend
 
@@ -60,7 +62,9 @@ class FleetKeeper:
 
     def turn(self, ticket: Ticket, seconds: float) -> None:
         """Block until it may be the turn of a ticket, or the seconds have passed."""
-        self._call(lambda: self.awaited.turn(ticket, seconds))
+        event = threading.Event()
+        with waiting(event.set):
+            self._store.clock.wait(event, seconds)
 
     def adjust(self, permit: Permit, used: Mapping[str, float]) -> None:
         """Settle the real cost of rates, by key."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from treadle.clock import Clock
 from treadle.policies.turnstile import Count, KeyState, Turnstile
+from treadle.pools.noticing import waiting
 from treadle.ports import Granted, Permit, Ticket, Wait
 from treadle.records import Ask
 
@@ -34,7 +35,11 @@ class Keeper(Protocol):
         ...
 
     def turn(self, ticket: Ticket, seconds: float) -> None:
-        """Block until it may be the turn of a ticket, or the seconds have passed."""
+        """Block until it may be the turn of a ticket, or the seconds have passed.
+
+        Raises:
+            BaseException: why the call has to end that waits here, when it has to.
+        """
         ...
 
     def adjust(self, permit: Permit, used: Mapping[str, float]) -> None:
@@ -247,7 +252,8 @@ class LocalKeeper:
         if not self._listen(ticket, event.set):
             return
         try:
-            self.clock.wait(event, None if math.isinf(seconds) else seconds)
+            with waiting(event.set):
+                self.clock.wait(event, None if math.isinf(seconds) else seconds)
         finally:
             self._stop_listening(ticket)
 

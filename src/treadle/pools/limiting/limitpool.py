@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from treadle.clock import Clock
 from treadle.durations import Duration, seconds
 from treadle.errors import UsageError
+from treadle.guards import Explained
 from treadle.ids import Ids, SystemIds
 from treadle.policies.definition import one_of, refuse
 from treadle.policies.limitset import Wanted
@@ -25,7 +26,7 @@ LimitBalancing: TypeAlias = Literal["round_robin", "random", "least_used"]
 _BALANCING = ("round_robin", "random", "least_used")
 
 
-class LimitPool:
+class LimitPool(metaclass=Explained):
     """Sets of limits, such as one for each region or key of a service.
 
     Each call takes the first set that has room, in the order that ``balancing`` says; when none

@@ -11,9 +11,10 @@ import msgspec
 
 from treadle.clock import Clock, SystemClock
 from treadle.durations import Duration, seconds
+from treadle.guards import Explained
 from treadle.policies.limits import Limit
 from treadle.policies.limitset import Limits, Wanted
-from treadle.pools.limiting.acquisition import Acquisition, AsyncAcquisition
+from treadle.pools.limiting.acquisition import Acquisition, AsyncAcquisition, amounts_of
 from treadle.pools.limiting.fleet import AbsentKeeper, FleetKeeper, LimitStore
 from treadle.pools.limiting.keeper import Keeper, LocalKeeper
 from treadle.pools.limiting.source import Source, opened, region_path
@@ -33,7 +34,7 @@ class LimitStats(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
 
 
-class LimitSet(Limits):
+class LimitSet(Limits, metaclass=Explained):
     """Limits that are granted together or not at all, and what was taken of them.
 
     Whatever is given the same set shares it: pools, threads, event loops; code takes from it
@@ -180,7 +181,7 @@ class LimitSet(Limits):
     ) -> Wanted:
         """What code wants that names amounts."""
         return Wanted(
-            amounts=requested or {},
+            amounts={} if requested is None else amounts_of(requested),
             named_only=self._inside,
             arguments=arguments or {},
             worker=self._worker,

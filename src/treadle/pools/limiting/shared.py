@@ -18,6 +18,7 @@ from treadle.pools.limiting.keeper import Moved, Quick
 from treadle.pools.limiting.processes import Identity, is_alive, myself
 from treadle.pools.limiting.region import Region
 from treadle.pools.limiting.tables import KEYS_MOST, SIZE, Key, Queued, Tables
+from treadle.pools.noticing import waiting
 from treadle.ports import Granted, Permit, Ticket, Wait
 from treadle.records import Ask, Hold, Spend
 
@@ -302,7 +303,9 @@ class SharedKeeper:
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         # A grant must not be asked for too soon, and poll counts in milliseconds.
-        poll.poll(math.ceil(min(seconds, _LOOK) * 1000))
+        # Each look at the line is one at the call, too: nobody else writes into this pipe.
+        with waiting():
+            poll.poll(math.ceil(min(seconds, _LOOK) * 1000))
         _drain(pipe)
 
     async def _aturn(self, ticket: Ticket, seconds: float) -> None:

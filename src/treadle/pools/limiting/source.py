@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import threading
 import weakref
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from treadle.clock import SystemClock
 from treadle.errors import InvalidOption, NotOpen
 from treadle.ids import SystemIds
 from treadle.pools.limiting.keeper import Keeper, LocalKeeper
 from treadle.pools.limiting.processes import Identity, is_alive, myself
-from treadle.pools.limiting.shared import SharedKeeper
+
+if TYPE_CHECKING:
+    from treadle.pools.limiting.shared import SharedKeeper
 
 __all__ = ["Source", "opened", "region_path"]
 
@@ -31,16 +33,18 @@ class Source:
 
     Args:
         keeper: counts.
+        region: the keeper, if processes share it.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, region: SharedKeeper | None = None) -> None:
         self.keeper = keeper
+        self._region = region
         _sources.add(self)
 
     @property
     def path(self) -> str | None:
         """The region, if processes share it."""
-        return str(self.keeper.path) if isinstance(self.keeper, SharedKeeper) else None
+        return None if self._region is None else str(self._region.path)
 
     def share(self) -> str | None:
         """The region, made now if there is none, with all that was counted so far.
@@ -68,15 +72,17 @@ class Source:
                 value=local.clock,
             )
         path = _unnamed()
-        shared = SharedKeeper(path)
+        shared = _shared_keeper(path)
         local.move(shared.take_over)
-        self.keeper = shared
+        self.keeper = self._region = shared
         _keep(self, shared, remove=True)
         return str(path)
 
     def forget(self) -> None:
         """In a forked child."""
-        if isinstance(self.keeper, LocalKeeper | SharedKeeper):
+        if self._region is not None:
+            self._region.forget()
+        elif isinstance(self.keeper, LocalKeeper):
             self.keeper.forget()
 
 
@@ -97,10 +103,16 @@ def opened(path: Path, *, made: bool) -> Source:
             return source
         if made and not path.exists():
             raise NotOpen(f"the limits in {path} have ended with the process that made them")
-        shared = SharedKeeper(path)
-        source = Source(shared)
+        shared = _shared_keeper(path)
+        source = Source(shared, shared)
         _keep(source, shared, remove=False)
         return source
+
+
+def _shared_keeper(path: Path) -> SharedKeeper:
+    from treadle.pools.limiting.shared import SharedKeeper
+
+    return SharedKeeper(path)
 
 
 def _keep(source: Source, shared: SharedKeeper, *, remove: bool) -> None:
@@ -147,7 +159,7 @@ def _unnamed() -> Path:
 
 def _folder() -> Path:
     """Where the regions of this user are: in memory, and closed to others."""
-    base = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    base = _MEMORY if os.access(_MEMORY, os.W_OK) else _temporary()
     user = os.geteuid()
     folder = base / f"treadle-{user}"
     with suppress(FileExistsError):
@@ -161,6 +173,12 @@ def _folder() -> Path:
         option="shared",
         value=str(folder),
     )
+
+
+def _temporary() -> Path:
+    from tempfile import gettempdir
+
+    return Path(gettempdir())
 
 
 def _after_fork() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from treadle.errors import CallCancelled
 from treadle.guards import is_awaitable
 from treadle.logs import get_logger
+from treadle.pools.future import Future
 from treadle.pools.noticing import noticed_by
 from treadle.pools.resident import Resident
 from treadle.pools.submission import Kind, Submission
@@ -51,7 +53,7 @@ class Shift:
 
     def _work(self) -> None:
         place, take, urgent = self._place, self._place.take, self.urgent
-        noticed_by(self._why)
+        noticed_by(self._why, self._hear)
         try:
             while (call := urgent.popleft() if urgent else take()) is not None:
                 if call is NUDGE:
@@ -74,6 +76,16 @@ class Shift:
         if reason is not None and reason[0] is call:
             return reason[1]
         return call.future.failure if call.future.done() else None
+
+    def _hear(self, wake: Callable[[], object]) -> Callable[[], object]:
+        call = self.current
+        assert call is not None, "its code asks"
+
+        def over(_: Future[Any]) -> None:
+            wake()
+
+        call.future.add_done_callback(over)
+        return lambda: call.future.forget_callback(over)
 
     def _carry_out(self, call: Submission) -> None:
         place = self._place

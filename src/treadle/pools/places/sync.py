@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from treadle.clock import Clock, SystemClock
+from treadle.errors import Blocking, CallCancelled
 from treadle.guards import is_awaitable
-from treadle.loopthread import background, refuse_in_loop
+from treadle.loopthread import background, may_block
 from treadle.pools.future import Future
+from treadle.pools.places.shift import end_raised
 from treadle.pools.resident import Plan, Resident
 from treadle.pools.submission import Kind, Submission
 
@@ -76,6 +78,8 @@ class SyncPlace:
                 self.failed += 1
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     raise
+                if isinstance(error, CallCancelled | asyncio.CancelledError):
+                    return _cancelled(error)
                 # No name is given to it here: the traceback of the error refers to this frame.
                 return Future.ended(None, error)
             finally:
@@ -108,16 +112,18 @@ class SyncPlace:
             call.future.end(None, error)
             raise
         except BaseException as error:  # noqa: BLE001 - it is the result
-            call.future.end(None, error)
+            end_raised(call, error)
         else:
             call.future.end(value)
 
     def _finished(self, value: Awaitable[Any], name: str) -> Any:
-        try:
-            refuse_in_loop(name, f"{name} of a worker with mode='asyncio'")
-        except BaseException:
+        if not may_block():
             getattr(value, "close", lambda: None)()
-            raise
+            raise Blocking(
+                f"{name}() is asynchronous, and in mode 'sync' it would block the event loop that "
+                "runs here; a worker with mode='asyncio' lives in that loop",
+                twin="asyncio",
+            )
         if asyncio._get_running_loop() is not None:
             # In the cell of a notebook, whose loop is taken.
             return background().call(_awaited(value))
@@ -146,6 +152,12 @@ class SyncPlace:
     def join(self, timeout: float | None) -> bool:
         """Nothing to wait for."""
         return True
+
+
+def _cancelled(error: BaseException) -> Future[Any]:
+    call = Submission(Kind.FUNCTION, "")
+    end_raised(call, error)
+    return call.future
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:

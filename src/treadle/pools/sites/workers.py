@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from inspect import CO_COROUTINE, iscoroutinefunction
 from typing import Any
@@ -60,9 +60,6 @@ class WorkerSite:
             member = self.staff.take() or await self.staff.lease()
         except WorkerError as error:
             return Ended(error=error, unstarted=True)
-        if call.timeout is not None:
-            deadline = self._clock.monotonic() + call.timeout
-            call = msgspec.structs.replace(call, deadline=deadline)
         self._visits[channel] = member
         visit = _Visit(self, member)
         failed, restart = True, False
@@ -119,7 +116,7 @@ class _Visit(msgspec.Struct, eq=False):
     # What the worker lived in has died under the code.
     crashed: WorkerCrashed | None = None
 
-    async def invoke(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def invoke(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """What the function returns, called with the worker before the other arguments."""
         place = self.member.place
         assert place is not None, "a worker that is lent has a place"
@@ -127,7 +124,14 @@ class _Visit(msgspec.Struct, eq=False):
         neighbour = None if plain else getattr(place, "resident", None)
         if neighbour is not None:
             # In our own loop, so with nothing in between. The staff keeps its life still meanwhile.
-            return await fn(neighbour, *args, **kwargs)
+            given: Awaitable[Any] = fn(neighbour, *args, **kwargs)
+            return given
+        return self._submitted(fn, args, kwargs, place, plain=plain)
+
+    async def _submitted(
+        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, *, plain: bool
+    ) -> Any:
+        """The same where the worker lives elsewhere."""
         visitor = InContext(fn) if plain else AsyncInContext(fn)
         call = Submission(Kind.VISIT, visitor, args, kwargs)
         # That we are cancelled asks the code to end; when it has, is for the code to say.

@@ -111,6 +111,7 @@ class Child:
 
     def run(self) -> None:
         """Carry out calls until the parent closes the socket."""
+        self.greet()
         try:
             while (frames := self._receiver.receive()) is not None:
                 for one in frames:
@@ -259,6 +260,10 @@ class Child:
                 yield
         finally:
             self._plain = False
+
+    def greet(self) -> None:
+        """Say which process it is: before all else, so that whoever hears more knows that."""
+        self.tell(wire.BORN, 0, os.getpid().to_bytes(8, "little"))
 
     def tell(
         self, tag: int, number: int, body: bytes = b"", descriptors: tuple[int, ...] = ()

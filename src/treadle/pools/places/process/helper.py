@@ -135,7 +135,6 @@ class _Helper:
             self._pids[order.number] = pid
             if birth.forks:
                 self._forking.add(order.number)
-            send_all(self._control, frame(wire.BORN, order.number, pid.to_bytes(8, "little")))
             return None
         finally:
             os.close(sock)

@@ -14,8 +14,9 @@ from itertools import count
 
 from treadle.clock import Clock, SystemClock
 from treadle.logs import get_logger
+from treadle.loopthread import hears_ends
 
-__all__ = ["Hub", "hub"]
+__all__ = ["Hub", "Later", "hub", "leave"]
 
 _log = get_logger("treadle.pools")
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -130,21 +131,26 @@ class Hub:
     # ------------------------------------------------------------- its thread
 
     def _run(self) -> None:
+        hears_ends()
         while self.users or self._posted:
-            for key, events in self._selector.select(self._patience()):
-                if isinstance(key.fileobj, socket.socket) and key.fileobj.fileno() < 0:
-                    continue  # what came before has closed it
-                readable, writable = key.data
-                if events & _READ:
-                    self._call(readable)
-                if events & _WRITE and writable is not None:
-                    self._call(writable)
+            self._listen()
             while self._posted:
                 self._call(self._posted.popleft())
             self._ring()
         self._selector.close()
         self._waker.close()
         self._woken.close()
+
+    def _listen(self) -> None:
+        # By itself, so that what was heard last is kept by no variable until there is more.
+        for key, events in self._selector.select(self._patience()):
+            if isinstance(key.fileobj, socket.socket) and key.fileobj.fileno() < 0:
+                continue  # what came before has closed it
+            readable, writable = key.data
+            if events & _READ:
+                self._call(readable)
+            if events & _WRITE and writable is not None:
+                self._call(writable)
 
     def _patience(self) -> float | None:
         while self._times and self._times[0][2].callback is None:

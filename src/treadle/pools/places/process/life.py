@@ -14,6 +14,7 @@ from typing import Protocol
 from treadle.pools.places.process.birth import Birth, Death
 from treadle.pools.places.process.board import Board
 from treadle.pools.places.process.ear import Ear
+from treadle.pools.places.process.hub import Later
 from treadle.pools.places.process.nursery import KILL, TERM, Nursery
 from treadle.pools.places.process.terms import Terms
 from treadle.pools.places.process.wire import Frame, Receiver, Sender
@@ -66,6 +67,7 @@ class Life:
         self._patience = terms.patience
         self._dead = self._closed = False
         self._sending = threading.Lock()
+        self._insisting: Later | None = None
         self._sock, theirs = socket.socketpair()
         self.board = Board()
         self._sock.setblocking(False)
@@ -126,8 +128,13 @@ class Life:
                 return
             self._closed = True
             self._sock.shutdown(socket.SHUT_WR)
-        # Threads of the worker's may keep it.
-        self.nursery.hub.call_later(self._patience, self.kill)
+            # Threads of the worker's may keep it.
+            self._kill_in_the_end()
+
+    def _kill_in_the_end(self) -> None:
+        """Give it some time to end by itself. Who calls holds the lock."""
+        if self._insisting is None:
+            self._insisting = self.nursery.hub.call_later(self._patience, self.kill)
 
     # ------------------------------------------------------------- where its ear listens
 
@@ -146,14 +153,11 @@ class Life:
         if frames is None:
             # Its death is told by the helper; a child that closes and stays has to be ended.
             self._ear.pause(self._sock)
-            self.nursery.hub.call_later(self._patience, self.kill)
+            with self._sending:
+                self._kill_in_the_end()
             return
         if self._owner.heard(self, frames):
             self._ear.rest(self._sock, REST, self._readable)
-
-    def born(self, pid: int) -> None:
-        """It lives. In the thread of the hub."""
-        self.pid = pid
 
     def died(self, death: Death) -> None:
         """It has ended. In the thread of the hub."""
@@ -179,6 +183,9 @@ class Life:
         with self._sending:
             self._dead = True
             self._sender.close()
+            if self._insisting is not None:
+                # It would keep the place, and all that is its own, until then.
+                self._insisting.cancel()
         self._receiver.close()
         self._ear.forget(self._sock)
         self.board.close()

@@ -30,10 +30,6 @@ _MODULE = "treadle.pools.places.process.helper"
 class Parent(Protocol):
     """Hears of a child. In the thread of the hub."""
 
-    def born(self, pid: int) -> None:
-        """It lives."""
-        ...
-
     def died(self, death: Death) -> None:
         """It does not any more."""
         ...
@@ -113,11 +109,7 @@ class Nursery:
             self._hear(one)
 
     def _hear(self, told: Frame) -> None:
-        if told.tag == wire.BORN:
-            parent = self._parents.get(told.number)
-            if parent is not None:
-                parent.born(int.from_bytes(told.body, "little"))
-        elif told.tag == wire.DIED:
+        if told.tag == wire.DIED:
             parent = self._parents.pop(told.number, None)
             if parent is not None:
                 parent.died(msgspec.json.decode(told.body, type=Death))

@@ -48,6 +48,7 @@ class OverlappingChild(Child):
 
     def run(self) -> None:
         """Carry out calls until the parent closes the socket."""
+        self.greet()
         with asyncio.Runner() as runner:
             runner.run(self._serve())
 

@@ -14,13 +14,15 @@ import pickle
 import struct
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import NotDecodable, NotEncodable
+from treadle.pools.places.process.blame import culprit
 from treadle.pools.places.process.plain import plain
+from treadle.pools.places.process.scripts import remade, slotted
 from treadle.pools.places.process.structs import is_struct, made
 
 if TYPE_CHECKING:
@@ -88,12 +90,15 @@ class _Pickler(Pickler):
         # A module may have a class of its own, such as one that loads its parts late.
         if isinstance(obj, ModuleType) and sys.modules.get(obj.__name__) is obj:
             return import_module, (obj.__name__,)
+        made_again = remade(obj)
+        if made_again is not None:
+            return made_again
         if isinstance(obj, FunctionType | type):
             _notice_module(obj)
         reduced = super().reducer_override(obj)
-        if is_struct(obj) and reduced is not NotImplemented:
-            return made(obj, reduced)
-        return reduced
+        if reduced is NotImplemented or not isinstance(obj, type):
+            return reduced
+        return made(obj, reduced) if is_struct(obj) else slotted(obj, reduced)
 
 
 def _notice_module(obj: Any) -> None:
@@ -143,36 +148,21 @@ def pack(value: Any, what: str, *, whole: bool = False) -> Parcel:
         pickler.dump(value)
     # Whatever the value's own code raises.
     except TROUBLE as error:
-        path, culprit = _culprit(value, what)
+        path, part = culprit(value, what, _fails)
         raise NotEncodable(
-            f"{path} is a {type(culprit).__name__} that cannot travel to another process: "
+            f"{path} is a {type(part).__name__} that cannot travel to another process: "
             f"{type(error).__name__}: {error}",
             path=path,
         ) from error
     return Parcel(sink.getvalue(), buffers, foreign=pickler.foreign)
 
 
-def _culprit(value: Any, path: str, depth: int = 4) -> tuple[str, Any]:
-    """The smallest part of a value that cannot be pickled, and where it is."""
-    for where, part in _parts(value, path) if depth else ():
-        try:
-            _Pickler(io.BytesIO(), lambda _: False).dump(part)
-        except TROUBLE:  # it is one that cannot
-            return _culprit(part, where, depth - 1)
-    return path, value
-
-
-def _parts(value: Any, path: str) -> Iterable[tuple[str, Any]]:
-    kind = _kind(value)
-    if kind in (tuple, list):
-        return ((f"{path}[{number}]", part) for number, part in enumerate(value))
-    if kind is dict:
-        return ((f"{path}[{key!r}]", part) for key, part in value.items())
-    return ()
-
-
-def _kind(value: object) -> type[object]:
-    return type(value)
+def _fails(part: Any) -> bool:
+    try:
+        _Pickler(io.BytesIO(), lambda _: False).dump(part)
+    except TROUBLE:
+        return True
+    return False
 
 
 def unpack(body: bytes | memoryview, what: str, buffers: Sequence[Any] = ()) -> Any:

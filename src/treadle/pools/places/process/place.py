@@ -180,6 +180,8 @@ class ProcessPlace(Raising):
                 reports = []
             if told.tag == wire.LOG:
                 replay(told.body, self._name)
+            elif told.tag == wire.BORN:
+                life.pid = int.from_bytes(told.body, "little")
             elif told.tag == wire.SAID:
                 self._pass_on(told)
             else:
@@ -187,9 +189,11 @@ class ProcessPlace(Raising):
         return bool(reports) and self._reported(life, reports)
 
     def _reported(self, life: Life, reports: Sequence[Frame]) -> bool:
-        now, line = self._now(), self._line
+        line = self._line
         ended: list[tuple[Errand, Frame]] = []
         with self._lock:
+            # Whoever held the lock until now may have begun to count anew.
+            now = self._now()
             took = now - self._since
             for told in reports:
                 errand = self._accounted(life, told, now)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from treadle.clock import Clock, SystemClock
-from treadle.errors import WorkerCrashed, WorkerNotStarted
+from treadle.errors import NotEncodable, WorkerCrashed, WorkerNotStarted
 from treadle.logs import get_logger
 from treadle.pools.footprint import resident_bytes_of
 from treadle.pools.places.process import wire
@@ -114,8 +114,7 @@ class Raising:
 
     def _start(self, call: Submission) -> None:
         try:
-            weighs = self._terms.max_rss is not None
-            plan = pack((self._plan, manner_of(self._terms), weighs), self._plan.name)
+            plan = self._packed_plan()
         except Exception as error:  # noqa: BLE001 - it is the end of the call
             call.future.end(None, error)
             return
@@ -125,6 +124,15 @@ class Raising:
             self._packed, self._first = Errand(call, plan), call
             self._give_birth()
         self._settle()
+
+    def _packed_plan(self) -> Parcel:
+        name, terms = self._plan.name, self._terms
+        try:
+            return pack((self._plan, manner_of(terms), terms.max_rss is not None), name)
+        except NotEncodable:
+            pack(self._plan, name)
+            pack(terms.around, f"around= of {name}")
+            raise
 
     def _give_birth(self) -> None:
         assert self._packed is not None

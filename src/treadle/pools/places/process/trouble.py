@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ class _Trouble(msgspec.Struct, array_like=True):
     parts: bytes | None
     fault: Fault
     cause: _Trouble | None
+    # Of a group, each for itself: one that cannot travel keeps no other one back.
+    members: tuple[_Trouble, ...] = ()
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -35,13 +38,22 @@ def pack_error(error: BaseException) -> bytes:
 
 
 def _trouble(error: BaseException, depth: int) -> _Trouble:
-    behind = error.__cause__
+    behind = error.__cause__ if depth < _DEEPEST else None
+    members = _members(error) if depth < _DEEPEST else ()
+    # The members are the last of the arguments of a group.
+    args = error.args[:1] if members else error.args
     return _Trouble(
-        whole=(whole := _whole(error)),
-        parts=None if whole is not None else _parts(error),
+        whole=(whole := None if members else _whole(error)),
+        parts=None if whole is not None else _parts(error, args),
         fault=capture(error),
-        cause=None if behind is None or depth >= _DEEPEST else _trouble(behind, depth + 1),
+        cause=None if behind is None else _trouble(behind, depth + 1),
+        members=tuple(_trouble(one, depth + 1) for one in members),
     )
+
+
+def _members(error: Any) -> tuple[BaseException, ...]:
+    group: type[Any] = BaseExceptionGroup
+    return error.exceptions if isinstance(error, group) else ()
 
 
 def _whole(error: BaseException) -> bytes | None:
@@ -54,12 +66,12 @@ def _whole(error: BaseException) -> bytes | None:
     return body if same else None
 
 
-def _parts(error: BaseException) -> bytes | None:
+def _parts(error: BaseException, args: tuple[Any, ...]) -> bytes | None:
     """What the error is made of, when it can be made of that without its constructor."""
     attributes = {name: value for name, value in error.__dict__.items() if _travels(value)}
     try:
-        body = pack((type(error), error.args, attributes), "the error").body
-        _made(body)
+        body = pack((type(error), args, attributes), "the error").body
+        _made(body, _members(error))
     except TROUBLE:  # its class may do anything
         return None
     return body
@@ -73,8 +85,10 @@ def _travels(value: Any) -> bool:
     return True
 
 
-def _made(body: bytes) -> BaseException:
+def _made(body: bytes, members: Sequence[BaseException] = ()) -> BaseException:
     kind, args, attributes = pickle.loads(body)
+    if members:
+        args = (*args, list(members))
     error: BaseException = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
@@ -96,7 +110,8 @@ def unpack_error(body: bytes, where: str) -> BaseException:
 
 
 def _error(trouble: _Trouble, where: str) -> BaseException:
-    error = _rebuilt(trouble)
+    members = [_error(one, where) for one in trouble.members]
+    error = _rebuilt(trouble, members)
     # Of errors that cannot be changed nothing is told but themselves.
     if trouble.fault.traceback and hasattr(error, "__dict__"):
         BaseException.add_note(error, f"raised in {where}:\n{trouble.fault.traceback.rstrip()}")
@@ -105,17 +120,19 @@ def _error(trouble: _Trouble, where: str) -> BaseException:
     return error
 
 
-def _rebuilt(trouble: _Trouble) -> BaseException:
+def _rebuilt(trouble: _Trouble, members: Sequence[BaseException]) -> BaseException:
     try:
         if trouble.whole is not None:
             loaded: Any = pickle.loads(trouble.whole)
             if isinstance(loaded, BaseException):
                 return loaded
         if trouble.parts is not None:
-            return _made(trouble.parts)
+            return _made(trouble.parts, members)
     # Its class does not load here. No signal comes to the thread that hears of children.
     except BaseException as broken:  # noqa: BLE001
         return _known(trouble.fault, f"{type(broken).__name__}: {broken}")
+    if members:
+        return BaseExceptionGroup(trouble.fault.message, members)
     return _known(trouble.fault, "its class does not pickle")
 
 

@@ -24,7 +24,8 @@ ERROR: Final = 4
 SKIPPED: Final = 5
 SAID: Final = 6
 LOG: Final = 7
-# To the helper: start a child, send it a signal. From the helper: a child lives, a child died.
+# To the helper: start a child, send it a signal. From that child, first of all: its process. From
+# the helper: it died.
 BIRTH: Final = 8
 SIGNAL: Final = 9
 BORN: Final = 10

@@ -15,6 +15,7 @@ from weakref import WeakMethod
 
 from treadle.clock import Clock, SystemClock
 from treadle.logs import get_logger
+from treadle.loopthread import hears_ends
 
 __all__ = ["Hub", "hub", "leave_at_exit"]
 
@@ -84,6 +85,7 @@ class Hub:
             place.wait_left()
 
     def _work(self) -> None:
+        hears_ends()
         while True:
             self._do_what_is_due()
             try:
