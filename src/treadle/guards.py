@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from inspect import isawaitable, iscoroutinefunction
+from inspect import Parameter, Signature, isawaitable, iscoroutinefunction, signature
 from math import isfinite
 from numbers import Integral, Real
 from types import CoroutineType
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import msgspec
 
 from treadle.errors import InvalidOption, UnknownOption
-from treadle.hints import did_you_mean
+from treadle.hints import did_you_mean, shown
 
 __all__ = [
+    "Explained",
+    "ExplainedStruct",
     "finite",
     "is_awaitable",
     "is_awaited",
@@ -137,3 +141,76 @@ def refuse_unknown(
     for name in given:
         if name not in names:
             raise unknown_option(what, name, names, synonyms, explained)
+
+
+class _Explaining(type):
+    """Calls that explain what they cannot take. One that fits costs nothing."""
+
+    if not TYPE_CHECKING:  # a type checker reads the parameters of the class itself
+
+        def __call__(cls, *args: Any, **options: Any) -> Any:
+            try:
+                return super().__call__(*args, **options)
+            except TypeError:
+                _refuse_call(cls, args, options)
+                raise
+
+
+class Explained(_Explaining):
+    """A class whose call explains what it cannot take, before any of its code runs.
+
+    ``synonyms`` of the class, if it has some, are words for the same in other libraries, and the
+    options that they are here.
+    """
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __signature__(cls) -> Signature:
+            made = cls.__new__ if cls.__init__ is object.__init__ else cls.__init__
+            known = signature(made)
+            return known.replace(parameters=tuple(known.parameters.values())[1:])
+
+
+class ExplainedStruct(_Explaining, msgspec.StructMeta):
+    """The same for records. What is read from a store does not come this way."""
+
+
+def _refuse_call(cls: type[Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+    """Return when it is not the call that is wrong.
+
+    Raises:
+        UnknownOption: an option that does not exist, with the nearest that does.
+        InvalidOption: more by position than there is, an option twice, or one too few.
+    """
+    parameters = signature(cls).parameters
+    several = any(one.kind is Parameter.VAR_POSITIONAL for one in parameters.values())
+    by_name = [one.name for one in parameters.values() if one.kind in _NAMED]
+    refuse_unknown(cls.__name__, options, by_name, getattr(cls, "synonyms", None))
+    placed = [one.name for one in parameters.values() if one.kind in _PLACED]
+    kind = cls.__name__
+    if len(args) > len(placed) and not several:
+        free = [name for name in by_name if name not in {*placed, *options}] or by_name
+        extra, known = shown(args[len(placed)]), ", ".join(by_name)
+        raise InvalidOption(
+            f"{kind} takes {' and '.join(placed) or 'nothing'} by position, and {extra} is one "
+            f"more; name it, such as {kind}({free[0]}={extra}). Known options: {known}",
+            option=free[0],
+            value=args[len(placed)],
+        )
+    for name, value in zip(placed, args, strict=False):
+        if name in options:
+            raise InvalidOption(
+                f"{kind} has {name} twice: {shown(value)} by position and "
+                f"{shown(options[name])} by name; leave one of them out",
+                option=name,
+                value=options[name],
+            )
+    given = {*placed[: len(args)], *options}
+    for name in by_name:
+        if name not in given and parameters[name].default is Parameter.empty:
+            raise InvalidOption(f"{kind} needs {name}: {kind}({name}=…)", option=name, value=None)
+
+
+_NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+_PLACED = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+from enum import Enum
 from typing import Any
 
 import pytest
 
+import treadle
+from treadle import Keep, LimitPool, LimitSet, Unique, backoff
 from treadle.errors import InvalidOption, UnknownOption
+from treadle.guards import Explained, ExplainedStruct
 from treadle.policies import (
     Breaker,
     Limits,
@@ -23,6 +27,11 @@ from treadle.policies import (
     linear,
 )
 from treadle.policies.backoff import Function
+
+WITHOUT_OPTIONS = {
+    *("Context", "Event", "Future", "Job", "Task"),  # made by the package
+    *("Foreman", "Lock", "Pool", "Treadle", "Worker"),  # with options of their own, checked by them
+}
 
 
 def is_server_error(error: BaseException) -> bool:
@@ -94,12 +103,66 @@ def test_replace_keeps_the_rest_and_checks_again() -> None:
         (lambda: Breaker(treshold=3), r"'treshold' \(did you mean 'threshold'\?\)"),
         (lambda: Rate(1, per=1, bursts=3), r"'bursts' \(did you mean 'burst'\?\)"),
         (lambda: Slots(1, unit=2), r"'unit' \(did you mean 'units'\?\)"),
+        (lambda: Unique(by="mail"), r"'by' \(did you mean 'key'\?\)"),
+        (lambda: Unique(key="a", scop="for"), r"'scop' \(did you mean 'scope'\?\)"),
+        (lambda: Keep(succeded=1), r"'succeded' \(did you mean 'succeeded'\?\)"),
+        (lambda: LimitSet(shard=True), r"'shard' \(did you mean 'shared'\?\)"),
+        (lambda: LimitPool(balance="random"), r"'balance' \(did you mean 'balancing'\?\)"),
         (lambda: Slots(1, zzz=2), r"'zzz'\. Known options: slots, units, key, by"),
     ],
 )
 def test_an_unknown_option_names_the_nearest(make: Any, says: str) -> None:
     with pytest.raises(UnknownOption, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "option", "says"),
+    [
+        (
+            lambda: Unique("mail"),
+            "key",
+            r"nothing by position, and 'mail' .* Unique\(key='mail'\)\. Known options: key, scope",
+        ),
+        (lambda: Unique(), "key", r"Unique needs key: Unique\(key=…\)"),
+        (lambda: Keep("1d"), "succeeded", r"name it, such as Keep\(succeeded='1d'\)"),
+        (lambda: Retry(3, OSError), "on", r"Retry takes max by position, and <class 'OSError'>"),
+        (lambda: Retry(3, max=4), "max", r"max twice: 3 by position and 4 by name"),
+        (lambda: Timeout(1, 2), "total", r"such as Timeout\(total=2\)"),
+        (lambda: Breaker(1, 2), "pause", r"such as Breaker\(pause=2\)"),
+        (lambda: Rate(1), "per", r"Rate needs per: Rate\(per=…\)"),
+        (lambda: Slots(), "slots", r"Slots needs slots"),
+        (lambda: backoff.Fixed(1, 2), "jitter", r"such as Fixed\(jitter=2\)"),
+    ],
+)
+def test_a_call_that_does_not_fit_says_how_it_would(make: Any, option: str, says: str) -> None:
+    with pytest.raises(InvalidOption, match=says) as caught:
+        make()
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("name", [name for name in treadle.__all__ if name[0].isupper()])
+def test_no_definition_of_the_package_fails_without_a_word(name: str) -> None:
+    """Whatever holds options has one mechanism; a class that is added has to have it, too."""
+    kind = getattr(treadle, name)
+    if isinstance(kind, Explained | ExplainedStruct):
+        with pytest.raises(UnknownOption, match=f"{name} has no option 'zzz'. Known options: "):
+            kind(zzz=1)
+    else:
+        assert (
+            not isinstance(kind, type)
+            or name in WITHOUT_OPTIONS
+            or issubclass(kind, BaseException | Enum)
+        )
+
+
+def test_an_error_of_the_code_inside_stays_what_it_is() -> None:
+    class Odd(metaclass=Explained):
+        def __init__(self, size: int) -> None:
+            self.size = size + ""  # type: ignore[operator]
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Odd(3)
 
 
 @pytest.mark.parametrize(

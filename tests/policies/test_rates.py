@@ -37,6 +37,8 @@ def granted(ask: Spend, now: float = NOW, state: State = FRESH) -> tuple[int, St
 def test_a_fresh_key_has_all_of_it(algorithm: Algorithm) -> None:
     assert granted(rate(algorithm))[0] == 10
     assert granted(rate(algorithm, cost=4))[0] == 2
+    # Which adds up to 9.600000000000003 and then to more than there is.
+    assert granted(rate(algorithm, cost=0.4))[0] == 25
 
 
 def test_gcra_gives_one_back_at_a_time() -> None:

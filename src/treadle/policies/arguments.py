@@ -53,7 +53,11 @@ class Reader:
         if missing:
             raise InvalidOption(
                 f"{self._option}: {owner} has no parameter {missing[0]!r}; its parameters: "
-                f"{', '.join(parameters) or 'none'}",
+                f"{', '.join(parameters) or 'none'}"
+                if owner
+                # A set does not know whether a call or a block of code asks.
+                else f"{self._option}: what is called has no parameter {missing[0]!r}; a block of "
+                f"code says it: acquire(…, arguments={{{missing[0]!r}: …}})",
                 option=self._option,
                 value=self._by,
             )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NoReturn, Self, TypeVar, cast
 
 from treadle.errors import InvalidOption
-from treadle.guards import refuse_unknown
+from treadle.guards import Explained
 from treadle.hints import did_you_mean
 
 __all__ = ["Definition", "number", "one_of", "refuse", "whole"]
@@ -16,7 +17,7 @@ __all__ = ["Definition", "number", "one_of", "refuse", "whole"]
 _D = TypeVar("_D", bound="Definition")
 
 
-class Definition:
+class Definition(metaclass=Explained):
     """A frozen value, made and compared by its options.
 
     A subclass has an attribute for each parameter of its ``__init__``, of the same name, and
@@ -27,10 +28,6 @@ class Definition:
 
     synonyms: ClassVar[Mapping[str, str]] = {}
     """Words for the same in other libraries, and the options that they are here."""
-
-    def __new__(cls, *_args: Any, **options: Any) -> Self:
-        _check_names(cls, options)
-        return object.__new__(cls)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -82,7 +79,12 @@ def number(
     """A finite number from ``least`` (with ``above``: larger than it) to ``most``."""
     fits = isinstance(value, int | float) and not isinstance(value, bool)
     if fits:
-        fits = math.isfinite(value) and least <= value <= most and not (above and value == least)
+        # A whole number may be too large for any other.
+        fits = (
+            abs(value) <= sys.float_info.max
+            and least <= value <= most
+            and not (above and value == least)
+        )
     if not fits:
         bound = f"a number {'above' if above else 'from'} {least:g}"
         refuse(option, value, bound if math.isinf(most) else f"{bound} to {most:g}")
@@ -122,10 +124,6 @@ def _defaults(cls: type[Definition]) -> dict[str, Any]:
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         known = _KNOWN[cls] = {parameter.name: parameter.default for parameter in parameters}
     return known
-
-
-def _check_names(cls: type[Definition], options: Mapping[str, Any]) -> None:
-    refuse_unknown(cls.__name__, options, _defaults(cls), cls.synonyms)
 
 
 def _show(value: Any) -> str:

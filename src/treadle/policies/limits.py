@@ -83,7 +83,7 @@ class Rate(Definition):
     def __new__(cls, *args: Any, **options: Any) -> Self:
         if args and isinstance(args[0], str):
             refuse("count", args[0], "a number; a rate of 100 in a minute is Rate(100, per='1m')")
-        return super().__new__(cls, *args, **options)
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -178,7 +178,8 @@ def _sliding(state: State, now: float, ask: Spend) -> tuple[float, State]:
     # Nothing is left in this window, or only at its very end, which is the next one.
     while (free := ask.count - used - cost) < -least or (free <= least and before > 0):
         start, used, before = _next(start, ask.per), 0.0, used
-    at = start + ask.per * (1 - free / before) if before > free else start
+    # Parts of a unit add up to a little more than all there is.
+    at = start + ask.per * (1 - free / before) if before > max(free, 0.0) else start
     return (at if at > now + SLACK else now), (start, used + cost, before)
 
 

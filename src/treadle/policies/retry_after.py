@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from treadle.durations import seconds
@@ -73,6 +72,8 @@ def _text(said: str) -> float | datetime | None:
         return seconds(said, "retry_after")
     except InvalidOption:
         pass
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(said)
     except ValueError:

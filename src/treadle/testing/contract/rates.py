@@ -176,3 +176,13 @@ class RatesContract(Contract):
         lease = await store.take()
         await store.done(lease)
         assert (await store.ask()).next_due == pytest.approx(10.0)
+
+    @pytest.mark.parametrize("algorithm", list(Algorithm))
+    async def test_parts_of_a_unit(self, store: Driver, algorithm: Algorithm) -> None:
+        """Rates: costs that add up to all there is, but for what is lost in rounding."""
+        asks = (Spend(key="r", count=10, per=60.0, cost=0.4, algorithm=algorithm),)
+        ids = await store.add_many(26, asks=asks)
+        assert await store.claimed(30) == ids[:25]
+        [due] = await self.dues(store, ids[25:])
+        assert due is not None
+        assert due <= 120.0
