@@ -12,11 +12,13 @@ import pytest
 
 from tests.faults.shop_support import NAMESPACE, Shop, driving, judged, shop
 from tests.servers import own
+from treadle import JobState
 from treadle.backends.postgres import client
 from treadle.backends.postgres.address import Address
 from treadle.backends.postgres.statements import lock_of
 from treadle.clock import SystemClock
 from treadle.errors import BackendError
+from treadle.ports import Cancel, Reprioritise
 from treadle.testing.servers import PostgresServer
 
 pytestmark = pytest.mark.slow
@@ -147,3 +149,32 @@ async def produce(one: Shop, wait: float) -> None:
             one.work.options(key=f"k{number % 5}").aenqueue(0.01),
             one.work.options(unique=True, priority=number % 3).aenqueue(wait + number / 10_000),
         )
+
+
+async def test_the_same_jobs_named_in_opposite_order(tmp_path: Path) -> None:
+    """Rows are locked in one order, whatever the order in which they are named."""
+    with own(PostgresServer(config={"deadlock_timeout": "10"}).start) as server:
+        async with (
+            shop(server.url, tmp_path, "one") as one,
+            shop(server.url, tmp_path, "two") as two,
+        ):
+            for round_ in range(30):
+                names = [f"{round_}-{number}" for number in range(100)]
+                await asyncio.gather(enqueued(one, names), enqueued(two, names[::-1]))
+                await asyncio.gather(changed(one, names), changed(two, names[::-1]))
+            page = await one.app.ajobs(counts=True)
+        wire = await asyncpg.connect(server.url)
+        deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'test'"
+        assert await wire.fetchval(deadlocks) == 0
+        await wire.close()
+    assert page.counts == {"default": {JobState.CANCELLED: 30 * 100}}
+
+
+async def enqueued(one: Shop, names: list[str]) -> None:
+    task = one.work
+    await one.app.aenqueue_many(task.options(id=name, key="k").bind() for name in names)
+
+
+async def changed(one: Shop, names: list[str]) -> None:
+    await one.app.aalter(Reprioritise(priority=5), ids=tuple(names))
+    await one.app.aalter(Cancel(), ids=tuple(names))

@@ -50,11 +50,14 @@ class Slow(logging.Handler):
 @contextmanager
 def logging_to(handler: logging.Handler) -> Iterator[None]:
     logger = logging.getLogger("treadle")
+    level = logger.level
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 async def run_some(app: Treadle) -> None:

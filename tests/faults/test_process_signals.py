@@ -15,6 +15,8 @@ from tests.faults.process_trial import Trial, trial
 from treadle import JobState
 from treadle.clock import SystemClock
 
+pytestmark = pytest.mark.slow
+
 CLOCK = SystemClock()
 GRACE = 5.0
 
@@ -27,7 +29,6 @@ def shut(one: Trial) -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow
 async def test_a_stop_is_heard_while_nobody_can_write(tmp_path: Path) -> None:
     """The verdict has nowhere to go: the foreman gives it up aloud, and the job runs again."""
     async with trial(tmp_path, patience=3) as one:

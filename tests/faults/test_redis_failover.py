@@ -14,7 +14,6 @@ from treadle.errors import BackendUnavailable, Unsupported
 from treadle.records import JobState
 from treadle.testing import eventually
 from treadle.testing.servers import RedisCluster, RedisServer, SentinelSet
-from treadle.testing.servers.ports import free_port
 
 CLOCK = SystemClock()
 IN_CLUSTER = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", "appendonly": "yes"}
@@ -102,8 +101,7 @@ async def test_the_replica_of_a_node_takes_over(tmp_path: Path) -> None:
     with own(lambda: RedisCluster(config={"appendonly": "yes"})) as cluster:
         slot = cluster.slot_of("{faults.0}:")
         owner = cluster.owner(slot)
-        config = {**IN_CLUSTER, "cluster-port": str(free_port())}
-        with RedisServer(config=config) as copy:
+        with RedisServer(config=IN_CLUSTER) as copy:
             near = next(node for node in cluster.nodes if node is not owner)
             copy.ask("CLUSTER", "MEET", "127.0.0.1", near.port, near.config["cluster-port"])
             name = owner.ask("CLUSTER", "MYID")

@@ -17,6 +17,8 @@ from treadle.testing.proxy import Proxy, Way
 
 __all__ = ["network", "proxy", "started"]
 
+pytestmark = pytest.mark.slow
+
 CLOCK = SystemClock()
 POLL = {"redis": 5.0, "postgres": 10.0}
 """Seconds after which who is not told of a job looks by himself."""
@@ -91,7 +93,6 @@ HAS_JOBS = pytest.mark.parametrize("started", ["redis", "postgres"], indirect=Tr
 
 
 @HAS_JOBS
-@pytest.mark.slow
 @pytest.mark.parametrize("way", list(Way))
 async def test_cut_off_for_longer_than_the_lease(
     network: Network, proxy: Proxy, tmp_path: Path, way: Way

@@ -52,6 +52,7 @@ urls = st.one_of(hostile_text, mutations([one.encode() for one in URLS]).map(len
 
 @fuzzed
 @example("a://@:secret@host")
+@example("sqlite:0\0")
 @example("a:// :secret@[::]")
 @given(urls)
 def test_a_url(text: str) -> None:

@@ -16,6 +16,8 @@ from tests.spool.kit import Line, emptied
 from treadle import Treadle
 from treadle.failpoints import ENVIRONMENT
 
+pytestmark = pytest.mark.slow
+
 COUNT = 20
 
 

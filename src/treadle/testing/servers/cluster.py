@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from treadle.testing.servers.ports import HOST, free_port
+from treadle.testing.servers.ports import HOST
 from treadle.testing.servers.redis import RedisServer
 from treadle.testing.servers.server import ServerFailed
 from treadle.testing.servers.waiting import until
@@ -28,7 +28,6 @@ class RedisCluster:
             RedisServer(
                 config={
                     "cluster-enabled": "yes",
-                    "cluster-port": str(free_port()),
                     "cluster-node-timeout": "2000",
                     **(config or {}),
                 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from treadle.testing.servers.binaries import find_binary
 from treadle.testing.servers.certificates import Certificates, make_certificates
-from treadle.testing.servers.ports import HOST
+from treadle.testing.servers.ports import HOST, free_port
 from treadle.testing.servers.resp import Reply, RespError, ask
 from treadle.testing.servers.server import Server
 
@@ -55,6 +55,8 @@ class RedisServer(Server):
             "repl-diskless-sync-delay": "0",
             **(self._secure() if tls else {}),
             **({"replicaof": f"{HOST} {replica_of.port}"} if replica_of else {}),
+            # Else nodes of a cluster talk at a port that somebody else may have.
+            **({"cluster-port": str(free_port())} if "cluster-enabled" in (config or {}) else {}),
             **(config or {}),
         }
 
