@@ -15,6 +15,7 @@ from treadle.bus import Observer
 from treadle.durations import Duration, seconds
 from treadle.enqueueing import BoundTask, send, send_blocking, send_many, send_many_blocking
 from treadle.errors import InvalidCall, InvalidOption
+from treadle.followups import rehearse
 from treadle.hints import missing
 from treadle.injected import Scope, check_parameters
 from treadle.job import Job
@@ -24,6 +25,7 @@ from treadle.options import DeclareOptions
 from treadle.ports import ALTER_MAX, Altered, Change, Page, Query
 from treadle.querying import Conditions, check_chosen, query_of
 from treadle.queues import Queue
+from treadle.records import JobRecord
 from treadle.task import (
     AsyncTask,
     Decorator,
@@ -139,6 +141,28 @@ class Treadle:
         for task in taken:
             task.join(self.core)
         return taken
+
+    def remove(self, task: Task[..., Any] | Callable[..., Any] | str) -> bool:
+        """Take a task out of the app again.
+
+        It belongs to no app then, and can be included again, here or elsewhere. Its jobs stay where
+        they are: foremen that do not know it set them aside, for one that does.
+
+        Args:
+            task: the task, its function or its name.
+
+        Returns:
+            False when it is none of this app.
+
+        Raises:
+            UsageError: a foreman of the app runs in this process.
+        """
+        known = self.core.known(task)
+        if known is None:
+            return False
+        self.core.refuse_beside_foremen("remove")
+        known.leave(self.core)
+        return True
 
     def middleware(self, middleware: MiddlewareT) -> MiddlewareT:
         """Surround every enqueue and every attempt from now on. Also a decorator.
@@ -316,6 +340,41 @@ class Treadle:
         found = self._chosen(query, conditions)
         return self.core.call(lambda: self.aalter(change, found), "Treadle.alter", "app.aalter")
 
+    async def arehearse(self, job: Job[R] | str) -> R:
+        """What the call of a stored job gives, run here and now: to look at it with a debugger.
+
+        The job itself stays as it is, whatever its state, and no foreman learns of it. A copy of it
+        runs as in eager mode: with its arguments, options, middleware, dependencies and retries,
+        which do not wait. What it enqueues runs here, too, and nothing of that is left.
+
+        For a console or a script: what other code of the process enqueues meanwhile runs here, too.
+
+        Args:
+            job: the job or its id.
+
+        Raises:
+            JobFailed: it fails; errors listed in ``errors=`` are raised as they were.
+            JobNotFound: there is no such job, or it is no longer kept.
+            UnknownTask: its task is none of this app.
+            UsageError: a foreman of the app runs in this process.
+        """
+        record, task = await self._stored(job)
+        with self.override(eager="raise"):
+            return await rehearse(self.core, record, task)
+
+    def rehearse(self, job: Job[R] | str) -> R:
+        """What the call of a stored job gives, run in this thread. See :meth:`arehearse`."""
+        words = ("Treadle.rehearse", "app.arehearse")
+        record, task = self.core.call(lambda: self._stored(job), *words)
+        with self.override(eager="raise"):
+            result: R = self.core.call(lambda: rehearse(self.core, record, task), *words)
+        return result
+
+    async def _stored(self, job: Job[Any] | str) -> tuple[JobRecord, Task[..., Any]]:
+        self.core.refuse_beside_foremen("rehearse")
+        record = await (self.job(job) if isinstance(job, str) else job).arecord()
+        return record, self.core.task_of(record.spec.task)
+
     def queue(self, name: str) -> Queue:
         """A handle on a queue with its subqueues: pause, resume, purge, limit, count."""
         return Queue(self.core, name)
@@ -485,7 +544,8 @@ _SYNONYMS = {
     "actor": "task", "job_function": "task", "add_middleware": "middleware",
     "autodiscover": "include", "autodiscover_tasks": "include", "discover": "include",
     "shutdown": "close", "stop": "close", "open": "aopen", "subscribe": "on", "on_event": "on",
-    "signal": "on", "every": "", "cron": "",
+    "signal": "on", "every": "", "cron": "", "unregister": "remove", "exclude": "remove",
+    "execute": "rehearse", "run_job": "rehearse", "perform": "rehearse",
 }  # fmt: skip
 """Words for the same in other libraries."""
 

@@ -270,7 +270,7 @@ async def _push_one(core: Core, call: BoundTask[R], mould: Mould, new: NewJob) -
     if not mould.spooled and core.store.spool is not None:
         outbox = await core.direct_outbox()
     if mould.needs is not None:
-        check_needs(mould.needs, core.store, new.task, new.queue)
+        mould.check(core.store)
     eager = core.store.eager
     if eager is not None:
         new = eager.adapted(new)
@@ -371,7 +371,7 @@ async def _push_chunk(core: Core, chunk: Sequence[_Encoded]) -> Sequence[Job[Any
     for call, body in chunk:
         mould = call.task.mould
         if mould.needs is not None:
-            check_needs(mould.needs, core.store, call.task.name, mould.queue)
+            mould.check(core.store)
         job_id = mould.job_id or (new_id() if any_id else _placed(core, call))
         news.append(mould.cast(job_id, mould.seal(codec, job_id, body), call.args, call.kwargs))
     eager = core.store.eager

@@ -350,6 +350,7 @@ _SYNONYMS = {
     "job_id": "id", "task_id": "id", "uuid": "id", "revoke": "cancel", "abort": "cancel",
     "stop": "cancel", "requeue": "retry", "clone": "again", "rerun": "again", "repeat": "again",
      "forget": "delete", "remove": "delete", "join": "wait",
+     "enqueued_at": "record", "time_last_queued": "record", "created_at": "record",
 }  # fmt: skip
 """Words for the same in other libraries."""
 

@@ -42,8 +42,8 @@ class Mould:
     """
 
     __slots__ = (
-        "_fixed", "_fn", "_injected", "_name", "_options", "_pattern", "_shape", "_signature",
-        "job_id", "needs", "queue", "spooled", "waits_for_room", "within",
+        "_fits", "_fixed", "_fn", "_injected", "_name", "_options", "_pattern", "_shape",
+        "_signature", "job_id", "needs", "queue", "spooled", "waits_for_room", "within",
     )  # fmt: skip
 
     def __init__(
@@ -62,10 +62,12 @@ class Mould:
         self.within = options.within
         # A caller who is told of a full queue or a duplicate has to wait for the store.
         unique = options.unique
-        told = unique is not None and unique.on_conflict is OnConflict.ERROR
+        told = unique is not None and unique.pattern.on_conflict is OnConflict.ERROR
         self.spooled = options.spool and options.bound is None and not told
         # What the backend must be able to serve.
         self.needs = needs_of(options)
+        # A store that is known to serve it, whatever becomes of that.
+        self._fits: Store | None = None
         self._fixed = _fixed(name, options)
         self._signature: Signature | None = None
         limits = options.limits
@@ -76,6 +78,15 @@ class Mould:
             self._signature = _visible(fn, injected)
         # A copy with another id costs a fraction of a new record.
         self._pattern = NewJob(id="", task=name, payload=b"", **self._fixed)
+
+    def check(self, store: Store) -> None:
+        """Return when a store gives what the task needs; see :func:`check_needs`."""
+        needs = self.needs
+        if needs is None or store is self._fits:
+            return
+        check_needs(needs, store, self._name, self.queue)
+        if needs.durability is None and store.spool is None and store.several is None:
+            self._fits = store
 
     def declared(self) -> NewJob:
         """What all jobs of the task have in common, as far as others count it."""

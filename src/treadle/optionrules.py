@@ -57,17 +57,17 @@ def read_unique(value: Any, reading: Reading) -> Fields:
     )
     ttl = given.get("ttl")
     scope = given.get("scope", Scope.UNTIL_DONE if ttl is None else Scope.FOR)
-    rule = UniqueRule(
-        by=by,
+    pattern = Unique(
+        key="",
         scope=_member(Scope, scope, "unique scope", reading),
         ttl=None if ttl is None else seconds(ttl, "unique ttl"),
         on_conflict=_member(OnConflict, given.get("on_conflict", "skip"), "on_conflict", reading),
     )
-    if (rule.scope is Scope.FOR) != bool(rule.ttl):
+    if (pattern.scope is Scope.FOR) != bool(pattern.ttl):
         raise reading.refuse(
             "unique", value, "a rule: the scope 'for' and a ttl above 0 go together"
         )
-    return {"unique": rule}
+    return {"unique": UniqueRule(by=by, pattern=pattern)}
 
 
 def named(

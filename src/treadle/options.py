@@ -45,16 +45,15 @@ class UniqueRule(msgspec.Struct, frozen=True, kw_only=True):
     """How the unique key of a call is made, and what it does."""
 
     by: KeyRule
-    scope: Scope = Scope.UNTIL_DONE
-    ttl: float | None = None
-    on_conflict: OnConflict = OnConflict.SKIP
+    # What a call has, but for its key: a copy costs a third of a new one.
+    pattern: Unique
 
     def of(self, arguments: Mapping[str, Any]) -> Unique | None:
         """The unique key of a call."""
         key = self.by(arguments)
         if key is None:
             return None
-        return Unique(key=key, scope=self.scope, ttl=self.ttl, on_conflict=self.on_conflict)
+        return msgspec.structs.replace(self.pattern, key=key)
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):

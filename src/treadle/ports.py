@@ -350,7 +350,8 @@ class Jobs(Protocol):
 
         A hint that keeps no place: the push that follows may be answered ``full`` again. Each
         job that ends or is removed ends one of the waits of its queue and those above, for each
-        bound that is waited for, the oldest first. It may return early, and does with the jobs
+        bound that is waited for, the oldest first; a store that knows that there is no room all
+        the same need not. It may return early, and does with the jobs
         that ended by themselves meanwhile.
         """
         ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from getpass import getuser
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -191,6 +190,8 @@ def _rule(cell: Cell | None) -> QueueRule:
 
 
 def _user() -> str:
+    from getpass import getuser
+
     try:
         return getuser()
     except (OSError, KeyError):

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from treadle.faults import Fault
+from treadle.guards import ExplainedStruct
 
 __all__ = [
     "FINAL",
@@ -120,8 +121,17 @@ class OnConflict(StrEnum):
     ERROR = "error"  # as skip; the caller raises DuplicateJob
 
 
-class Unique(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+class Unique(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    array_like=True,
+    gc=False,
+    metaclass=ExplainedStruct,
+):
     """At most one job per key."""
+
+    synonyms: ClassVar[Mapping[str, str]] = {"by": "key", "name": "key", "timeout": "ttl"}
 
     # Already hashed or composed by the caller; one namespace for all queues.
     key: str
@@ -179,7 +189,14 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="hold
 Ask = Spend | Hold
 
 
-class Keep(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+class Keep(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    array_like=True,
+    gc=False,
+    metaclass=ExplainedStruct,
+):
     """Seconds a finished job is kept, per final state. 0 keeps nothing, ``None`` for ever."""
 
     succeeded: float | None = 3600.0

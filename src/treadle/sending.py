@@ -74,7 +74,7 @@ class Repeats:
             except (BackendUnavailable, OSError) as error:
                 delay = pause * self._chance.uniform(0.5, 1.0)
                 if self._clock.monotonic() + delay - began > self._patience:
-                    raise _unknown(jobs, self._name, self._patience) from error
+                    raise _unknown(jobs, self._name, self._patience, error) from error
                 if pause == _FIRST_PAUSE:
                     _log.warning("enqueue.repeated", jobs=len(jobs), error=str(error))
             else:
@@ -86,12 +86,14 @@ class Repeats:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _unknown(jobs: Sequence[NewJob], name: str, patience: float) -> OutcomeUnknown:
+def _unknown(
+    jobs: Sequence[NewJob], name: str, patience: float, error: BaseException
+) -> OutcomeUnknown:
     first = jobs[0].id
     more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
     return OutcomeUnknown(
-        f"{name} did not answer for {patience:g} s; whether job {first}{more} was accepted is "
-        "not known. Look it up with app.job(id), or enqueue again with the same id: "
+        f"{name} did not answer for {patience:g} s ({error}); whether job {first}{more} was "
+        "accepted is not known. Look it up with app.job(id), or enqueue again with the same id: "
         "task.options(id=…)",
         job_id=first,
     )

@@ -316,6 +316,11 @@ class Task(Generic[P, R_co]):
         core.adopt(registration.declared)
         registration.core = core
 
+    def leave(self, core: Core) -> None:
+        """Be a task of an app no longer."""
+        core.drop(self._registration.declared)
+        self._registration.core = None
+
 
 class PlainTask(Task[P, R_co]):
     """A task of a plain function."""

@@ -232,3 +232,12 @@ async def test_who_has_looked_in_vain_leaves_nothing_to_the_next():
     rooms.add(first)
     assert rooms.give_up(first) == []
     assert rooms.everybody() == [second]
+
+
+async def test_who_knows_that_there_is_no_room_wakes_nobody():
+    rooms: Rooms[Sleeper] = Rooms()
+    small, large = (Sleeper(room=Room("mail", bound)) for bound in (1, 5))
+    rooms.add(small)
+    rooms.add(large)
+    assert rooms.freed("mail.acme", 1, lambda room: room.bound > 3) == [large]
+    assert rooms.everybody() == [small]

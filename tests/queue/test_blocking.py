@@ -183,7 +183,7 @@ def test_whoever_is_interrupted_leaves_nothing_behind() -> None:
             class Impatient:
                 cancel = future.cancel
 
-                def result(self) -> Any:
+                def exception(self, timeout: float) -> Any:
                     raise KeyboardInterrupt
 
             return Impatient()

@@ -78,6 +78,7 @@ def test_an_option_of_another_library_is_known(call: Callable[[], Any], meant: s
         (lambda: Treadle("sqlte:///jobs.db"), r"did you mean 'sqlite'\?"),
         (lambda: Treadle("http://x"), "'http://x' names no backend"),
         (lambda: Treadle("sqlite://jobs.db"), "names no file. Write sqlite:///jobs.db"),
+        (lambda: Treadle("sqlite:///jobs\0.db"), "names no file. Write sqlite:///jobs.db"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_one_that_does(

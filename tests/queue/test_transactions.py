@@ -284,12 +284,14 @@ async def test_it_may_take_a_sixth_of_the_lease(path: Path) -> None:
 async def test_code_that_goes_on_after_the_commit_is_not_ended_for_its_lease(path: Path) -> None:
     clock = ManualClock()
     async with Treadle(f"sqlite:///{path}?foreign=allow", clock=clock) as app:
+        committed = asyncio.Event()
         after: list[str] = []
 
         @app.task(name="work")
         async def work(ctx: Context = CONTEXT) -> None:
             async with ctx.transaction() as connection:
                 write(ctx, connection)
+            committed.set()
             await clock.sleep(40)
             after.append("done")
 
@@ -297,6 +299,8 @@ async def test_code_that_goes_on_after_the_commit_is_not_ended_for_its_lease(pat
         lost: list[Event] = []
         app.on("job.lost", lost.append)
         async with app.foreman(lease=6):
+            # Time that moves meanwhile would be that of the transaction, which has a bound.
+            await committed.wait()
             await advance_until(clock, lambda: bool(after))
         assert (await job.arecord()).state is JobState.SUCCEEDED
         assert lost == []

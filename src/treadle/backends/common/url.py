@@ -79,10 +79,16 @@ class Url:
             return float(value)
         raise impossible("patience", value, "seconds above 0, such as 10")
 
-    def refuse(self, options: Mapping[str, Any], *, known: Iterable[str]) -> None:
-        """Raise for what is left of the options and of the query."""
+    def refuse(
+        self,
+        options: Mapping[str, Any],
+        *,
+        known: Iterable[str],
+        synonyms: Mapping[str, str] | None = None,
+    ) -> None:
+        """Raise for what is left of the options and of the query; synonyms are others' words."""
         for name in (*options, *self.query):
-            raise unknown_option(f"{self.scheme}://", name, known)
+            raise unknown_option(f"{self.scheme}://", name, known, synonyms)
 
 
 def impossible(name: str, value: object, wanted: str) -> InvalidOption:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Generic, NamedTuple, TypedDict, TypeVar
 
 from treadle.clock import Clock
@@ -121,12 +122,20 @@ class Rooms(Generic[S]):
         self.remove(waiter)
         return self.freed(waiter.room.queue, waiter.told - waiter.seen)
 
-    def freed(self, queue: str, places: int) -> list[S]:
-        """Those whose turn it is, now that so many jobs of a queue are over."""
+    def freed(
+        self, queue: str, places: int, has_room: Callable[[Room], bool] | None = None
+    ) -> list[S]:
+        """Those whose turn it is, now that so many jobs of a queue are over.
+
+        Args:
+            queue: where they were.
+            places: how many they are.
+            has_room: knows whether there is room; without it those who wait look themselves.
+        """
         found: list[S] = []
         for room, line in self.lines.items():
-            if covers(room.queue, queue):
-                found += list(line)[:places]
+            if covers(room.queue, queue) and (has_room is None or has_room(room)):
+                found += islice(line, places)
         for waiter in found:
             waiter.told += 1
             self.remove(waiter)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, Self, TypeVar
 
-from treadle.backends.common.waiting import rouse
+from treadle.backends.common.waiting import Room, rouse
 from treadle.backends.memory.cells import Cells
 from treadle.backends.memory.index import Index, Lazy
 from treadle.backends.memory.job import QUEUED, SCHEDULED, WAITING, Job
@@ -141,7 +141,7 @@ class Store:
     def freed(self, queue: str) -> None:
         """A queue has a job less that is not final."""
         if self.waiters.rooms.lines:
-            self.waiters.freed(queue)
+            self.waiters.freed(queue, self.has_room)
 
     def telling(self, answer: T) -> T:
         """The answer of a step, with the fates that nobody was told of."""
@@ -185,6 +185,10 @@ class Store:
         """Jobs of a queue and its subqueues that are not final."""
         known = self.queues.get(queue)
         return known.open if known is not None else 0
+
+    def has_room(self, room: Room) -> bool:
+        """Whether a queue is below a bound."""
+        return self.open_in(room.queue) < room.bound
 
     def forget_queue(self, queue: Queue) -> None:
         """Drop a queue of which nothing is left, so that a queue per tenant costs nothing."""

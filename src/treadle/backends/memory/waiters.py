@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 
-from treadle.backends.common.waiting import Awaited, Rooms, Sleeper
+from treadle.backends.common.waiting import Awaited, Room, Rooms, Sleeper
 
 __all__ = ["Waiter", "Waiters"]
 
@@ -78,9 +79,9 @@ class Waiters:
         for waiter in tuple(self.queues):
             self._choose(waiter)
 
-    def freed(self, queue: str) -> None:
-        """A job of a queue is over: the next who waits for that is woken."""
-        for waiter in self.rooms.freed(queue, 1):
+    def freed(self, queue: str, has_room: Callable[[Room], bool]) -> None:
+        """A job of a queue is over: the next who waits for that is woken, where there is room."""
+        for waiter in self.rooms.freed(queue, 1, has_room):
             self._choose(waiter)
 
     def take(self) -> list[Waiter]:

@@ -54,7 +54,7 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
 
 def _path(url: Url) -> str:
     path = url.path[1:]
-    if url.host or not path or path.endswith("/"):
+    if url.host or not path or path.endswith("/") or "\0" in path:
         raise InvalidOption(
             f"url: {str(url)!r} names no file. Write sqlite:///jobs.db for a file in the working "
             "directory, sqlite:////var/lib/jobs.db (four slashes) for an absolute path.",

@@ -75,7 +75,7 @@ def settle_in(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA secure_delete = OFF")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -16000")
+    connection.execute("PRAGMA cache_size = -4000")
 
 
 def install(address: Address, namespace: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from importlib import resources
+from pkgutil import get_data
 
 __all__ = ["Statements", "load", "placed", "prefix_of", "schema", "sizes"]
 
@@ -36,9 +36,16 @@ def placed(text: str, namespace: str) -> str:
 
 def schema(namespace: str) -> list[str]:
     """The statements that make the tables of a namespace."""
-    text = resources.files(_PACKAGE).joinpath("schema.sql").read_text("utf-8")
+    text = _read("schema.sql")
     text = re.sub(r"--.*$", "", text, flags=re.MULTILINE)
     return [part.strip() for part in placed(text, namespace).split(";") if part.strip()]
+
+
+def _read(file: str) -> str:
+    data = get_data(_PACKAGE, file)
+    if data is None:
+        raise FileNotFoundError(f"the loader of {_PACKAGE} gives no file {file!r}")
+    return data.decode()
 
 
 @lru_cache(maxsize=4096)
@@ -76,7 +83,7 @@ def load(namespace: str) -> Statements:
     """The statements of a namespace."""
     texts: dict[str, str] = {}
     for file in _FILES:
-        text = resources.files(_PACKAGE).joinpath(f"{file}.sql").read_text("utf-8")
+        text = _read(f"{file}.sql")
         pieces = _NAME.split(text)[1:]
         for name, body in zip(pieces[::2], pieces[1::2], strict=True):
             if name in texts:
