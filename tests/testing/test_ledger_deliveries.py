@@ -51,6 +51,15 @@ def ended_at_the_death_of_the_server(run: Run) -> None:
     run.work("unsaved", 2, "two")
 
 
+def struck_in_the_older_of_two_messages(run: Run) -> None:
+    run.push("twice")
+    run.push("twice")
+    run.work("twice", 3, "two")
+    run.grant("twice", 2, "one")
+    run.start("twice", 2, "one")
+    run.fault("one", Blow.KILLED)
+
+
 @pytest.mark.parametrize(
     "story",
     [
@@ -59,6 +68,7 @@ def ended_at_the_death_of_the_server(run: Run) -> None:
         struck_and_done_again,
         pushed_again,
         ended_at_the_death_of_the_server,
+        struck_in_the_older_of_two_messages,
     ],
 )
 def test_what_has_an_explanation_is_no_violation(run: Run, story: Callable[[Run], None]) -> None:

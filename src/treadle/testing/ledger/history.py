@@ -117,11 +117,17 @@ class Story:
         return sorted(self.grants.values(), key=lambda grant: (grant.fence, grant.given))
 
     def after(self, grant: Grant) -> float:
-        """By when the next lease of the job was given; ``inf`` when there was none."""
-        return min(
-            (one.given for one in self.grants.values() if one.fence > grant.fence),
-            default=math.inf,
+        """By when the next lease of the job was given; ``inf`` when there was none.
+
+        A broker alone may have the job in two messages, each with fences of its own. So a higher
+        fence that was given before this one tells nothing of it.
+        """
+        later = (
+            one.given
+            for one in self.grants.values()
+            if one.fence > grant.fence and one.given >= grant.begin
         )
+        return min(later, default=math.inf)
 
 
 class Process:
