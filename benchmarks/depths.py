@@ -18,7 +18,7 @@ from treadle.verdicts import Done
 
 __all__ = ["LIMIT", "claims", "run", "times"]
 
-_CLAIMS, LIMIT = 500, 10
+_CLAIMS, LIMIT = 2_000, 10
 _PAYLOAD = b"x" * 100
 
 
