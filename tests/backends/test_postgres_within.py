@@ -430,3 +430,27 @@ async def test_what_is_no_connection_is_refused(shop: Shop) -> None:
 
     await asyncio.to_thread(other_driver)
     engine.dispose()
+
+
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = $1"
+
+
+async def test_an_open_transaction_with_a_unique_job_holds_up_who_takes_turns(
+    shop: Shop, namespace: str
+) -> None:
+    """Plain jobs go on beside it; the others wait for its end, and are made then."""
+    wire, other = await asyncpg.connect(shop.url), await asyncpg.connect(shop.url)
+    name = await wire.fetchval("SELECT current_database()")
+    # Of one process, what it enqueues later waits for what it has enqueued before.
+    others = Shop(shop.url, namespace)
+    async with others.app:
+        async with wire.transaction():
+            first = await shop.ship.options(within=wire).aenqueue(1)
+            second = asyncio.create_task(others.ship.aenqueue(2))
+            while not await other.fetch(WAITING, name):
+                assert not second.done()
+            await shop.plain.options(queue="beside").aenqueue(3)
+            assert not second.done()
+        assert await (await second).astate() == await first.astate() == JobState.QUEUED
+    await wire.close()
+    await other.close()

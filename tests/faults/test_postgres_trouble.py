@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.backends.postgres_support import execute
 from tests.faults.shop_support import driving
 from tests.servers import own
 from treadle.clock import SystemClock
-from treadle.errors import BackendFull, BackendUnavailable
+from treadle.errors import BackendFull, BackendUnavailable, OutcomeUnknown
 from treadle.records import Cause, JobState, Lease, PushStatus, Settled
 from treadle.testing.contract import Driver
 from treadle.testing.servers import PostgresServer
@@ -64,6 +65,47 @@ async def test_on_a_full_disk_nothing_is_accepted_and_nothing_is_lost(
         await asyncio.to_thread(mounted, small.folder / "small", "remount,size=64m")
         assert await ended(one, running) <= {Settled.OK, Settled.ALREADY}
         assert len(await one.claimed(10_000)) == accepted - 10
+
+
+@pytest.fixture
+def short() -> Iterator[PostgresServer]:
+    """A server whose log is in a file system that has room for the first of its files."""
+    server = own(PostgresServer)
+    server.prepare()
+    log, place = server.folder / "data" / "pg_wal", server.folder / "log"
+    place.mkdir()
+    if not mounted(place, "size=20m"):
+        server.close()
+        pytest.skip("this user cannot make a file system")
+    try:
+        shutil.copytree(log, place, dirs_exist_ok=True)
+        shutil.rmtree(log)
+        log.symlink_to(place)
+        own(server.start)
+        yield server
+    finally:
+        server.kill()
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        server.close()
+
+
+# The server that is started again is a new child of this process.
+@pytest.mark.leaves("children", "files")
+async def test_without_room_for_its_log_the_server_is_away_and_loses_nothing(
+    short: PostgresServer,
+) -> None:
+    async with driving(f"{short.url}?patience=2") as one:
+        running = await one.run()
+        accepted = 0
+        with pytest.raises((BackendUnavailable, OutcomeUnknown)):
+            for accepted in range(0, 100_000, 50):  # noqa: B007 - read after the loop
+                await one.push(*[one.job(payload=b"x" * 5000) for _ in range(50)])
+        await asyncio.to_thread(mounted, short.folder / "log", "remount,size=200m")
+        short.kill()
+        await asyncio.to_thread(short.start)
+        assert await one.settle(running, Done()) is Settled.OK
+        # Of the last push nobody knows, but it is there as a whole or not at all.
+        assert len(await one.claimed(100_000)) in (accepted, accepted + 50)
 
 
 async def filled(one: Driver) -> int:

@@ -121,6 +121,21 @@ async def test_a_queue_that_somebody_deletes_is_not_missed(
     assert sorted(found) == sorted(ids[3:])
 
 
+async def test_in_an_alarm_nobody_waits_for_messages(server: RabbitServer, bench: Bench) -> None:
+    """The server takes none: what is pushed meanwhile is claimed from the companion."""
+    running = await bench.store.run()
+    await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "0.0000001")
+    try:
+        # One request finds out.
+        assert await took(bench.store.add()) < 6
+        assert await took(bench.store.add_many(20)) < 2
+        assert await took(bench.store.done(running)) < 2
+        assert len(await bench.store.claimed(30)) == 21
+    finally:
+        await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "absolute", "1GB")
+    await bench.named()
+
+
 # The server that is started again is a new child of this process.
 @pytest.mark.leaves("children", "files")
 async def test_an_app_goes_on_while_the_server_is_away(server: RabbitServer, bench: Bench) -> None:
