@@ -98,7 +98,7 @@ async def test_without_room_for_its_log_the_server_is_away_and_loses_nothing(
         running = await one.run()
         accepted = 0
         with pytest.raises((BackendUnavailable, OutcomeUnknown)):
-            for accepted in range(0, 100_000, 50):  # noqa: B007 - read after the loop
+            for accepted in range(0, 100_000, 50):
                 await one.push(*[one.job(payload=b"x" * 5000) for _ in range(50)])
         await asyncio.to_thread(mounted, short.folder / "log", "remount,size=200m")
         short.kill()
