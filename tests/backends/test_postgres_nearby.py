@@ -1,0 +1,42 @@
+"""Where a claim begins to look, when to look from the head has become dear."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.backends.postgres_support import namespace, postgres_namespace, postgres_url
+from treadle.backends.postgres import PostgresBackend, connect, seen
+from treadle.backends.postgres.seen import Nearby
+from treadle.clock import SystemClock
+from treadle.ids import SystemIds
+from treadle.testing import ManualClock
+from treadle.testing.contract import Driver
+
+__all__ = ["namespace", "postgres_namespace", "postgres_url"]
+
+
+@pytest.mark.parametrize(("dear", "passed_over"), [(-1, True), (10**9, False)])
+async def test_a_job_of_higher_priority_is_passed_over_for_a_tenth_of_a_second(
+    postgres_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, dear: int, passed_over: bool
+) -> None:
+    """And only when it took long to look from the head, which -1 µs are not."""
+    monkeypatch.setattr(seen, "_CHEAP", dear)
+    clock, ids = ManualClock(), SystemIds()
+    backend = connect(postgres_url, clock=SystemClock(), ids=ids, namespace=namespace)
+    assert isinstance(backend, PostgresBackend)
+    backend._plain._nearby = Nearby(clock)
+    await backend.open()
+    try:
+        store = Driver(backend, SystemClock(), ids)  # type: ignore[arg-type]
+        low = await store.add_many(4)
+        assert await store.claimed(1) == low[:1]
+        high = await store.add(priority=9)
+        if passed_over:
+            assert await store.claimed(1) == low[1:2]
+            clock.advance(0.11)
+        assert await store.claimed(1) == [high]
+        rest = await store.claimed(3)
+        assert rest == (low[2:] if passed_over else low[1:])
+    finally:
+        await backend.aclose()
+        backend.close()
