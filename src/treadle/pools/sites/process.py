@@ -1,4 +1,4 @@
-"""Calls in child processes, one at a time in each."""
+"""Calls in child processes, one after another in each."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from treadle.pools.needs import PlaceNeeds
 from treadle.pools.places.process.place import ProcessPlace
 from treadle.pools.places.process.terms import Terms
 from treadle.pools.resident import Plan
-from treadle.pools.sites.elsewhere import ElsewhereSite
+from treadle.pools.sites.ahead import AheadSite
 
 __all__ = ["ProcessSite"]
 
 
-class ProcessSite(ElsewhereSite):
+class ProcessSite(AheadSite):
     """Runs each call whole in a child process.
 
     Args:
         plan: of the host, which lives in each child: ``run(call)`` carries out a call and gives an
             :class:`~treadle.pools.sites.elsewhere.Account`, ``learn(…)`` takes a lesson.
-        clock: for the age of children.
+        clock: for the age of children, and the pace of calls.
         needs: of the tasks whose calls they are.
         most: children.
-        patience, rest: see :class:`~treadle.pools.sites.elsewhere.ElsewhereSite`.
+        patience, rest: see :class:`~treadle.pools.sites.ahead.AheadSite`.
     """
 
     def __init__(
@@ -37,9 +37,8 @@ class ProcessSite(ElsewhereSite):
         patience: float,
         **rest: Any,
     ) -> None:
-        super().__init__(plan.name, patience=patience, **rest)
+        super().__init__(plan.name, clock=clock, patience=patience, **rest)
         self._plan = plan
-        self._clock = clock
         self._terms = Terms(patience=patience, **needs.of_children)
         self._bound = most
 
