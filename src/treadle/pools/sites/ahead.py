@@ -11,11 +11,11 @@ from treadle.clock import Clock, Timer
 from treadle.pools.sites.elsewhere import ElsewhereSite, HostPlace, JobCall
 from treadle.pools.submission import Submission
 
-__all__ = ["AheadSite", "KeepingPlace"]
+__all__ = ["AHEAD", "AheadSite", "KeepingPlace"]
 
-# Work of so many seconds, and so many calls, that a process may have before it at most.
+# Calls, and work of so many seconds, that a process may have before it at most.
+AHEAD = 16
 _SPAN = 0.01
-_MOST = 16
 # Seconds without an end after which what has not begun is taken back.
 _STUCK = 0.02
 
@@ -55,11 +55,13 @@ class AheadSite(ElsewhereSite):
 
     Args:
         clock: measures how long a process has not ended a call.
+        ahead: calls that a process may have at a time.
         name, rest: see :class:`~treadle.pools.sites.elsewhere.ElsewhereSite`.
     """
 
-    def __init__(self, name: str, *, clock: Clock, **rest: Any) -> None:
+    def __init__(self, name: str, *, clock: Clock, ahead: int = AHEAD, **rest: Any) -> None:
         super().__init__(name, **rest)
+        self._ahead = ahead
         self._clock = clock
         # Seconds that a call takes, by its task: what one took that took longer, and slowly less.
         self._paces: dict[str, float] = {}
@@ -80,7 +82,7 @@ class AheadSite(ElsewhereSite):
     def _free(self, place: HostPlace) -> None:
         """Give a process the calls that wait, as many as it may have."""
         load = self._loads[place]
-        if 2 * len(load.calls) > _MOST:
+        if 2 * len(load.calls) > self._ahead:
             return  # it is sent more when that is worth a message
         jobs = self._next(load)
         if jobs:
@@ -100,7 +102,7 @@ class AheadSite(ElsewhereSite):
         waiting, jobs = self._waiting, list[JobCall]()
         number = len(load.calls)
         work = sum(map(self._pace, load.calls))
-        while waiting and number < _MOST:
+        while waiting and number < self._ahead:
             job = waiting[0]
             if not job.told.done():
                 work += self._pace(job)
@@ -149,7 +151,7 @@ class AheadSite(ElsewhereSite):
         self._look_again()
 
     def _take_back(self, place: HostPlace, load: _Load) -> None:
-        first, *others = load.calls
+        others = list(load.calls)[1:]
         keeping: Any = place
         # A process that was told of its task for a call is the one that knows it.
         calls = keeping.take_back([job for job in others if not job.taught])

@@ -10,7 +10,7 @@ from treadle.pools.needs import PlaceNeeds
 from treadle.pools.places.process.place import ProcessPlace
 from treadle.pools.places.process.terms import Terms
 from treadle.pools.resident import Plan
-from treadle.pools.sites.ahead import AheadSite
+from treadle.pools.sites.ahead import AHEAD, AheadSite
 
 __all__ = ["ProcessSite"]
 
@@ -37,9 +37,12 @@ class ProcessSite(AheadSite):
         patience: float,
         **rest: Any,
     ) -> None:
-        super().__init__(plan.name, clock=clock, patience=patience, **rest)
+        self._terms = terms = Terms(patience=patience, **needs.of_children)
+        # What is looked at after each call, or takes time around it, is not to be overtaken.
+        exact = terms.fork or terms.around or (terms.max_age, terms.max_rss) != (None, None)
+        ahead = 1 if exact else AHEAD
+        super().__init__(plan.name, clock=clock, ahead=ahead, patience=patience, **rest)
         self._plan = plan
-        self._terms = Terms(patience=patience, **needs.of_children)
         self._bound = most
 
     def _most(self) -> int:
