@@ -59,6 +59,26 @@ def told(ctx: Context = CONTEXT) -> int:
     return ctx.attempt
 
 
+@app.task(mode="process")
+def hold(sign: Path) -> None:
+    while not sign.exists():
+        nap()
+
+
+@app.task(mode="process")
+def stamp(file: Path, seconds: float) -> None:
+    time.sleep(seconds)  # noqa: TID251 - code of a user
+    with file.open("a") as text:
+        text.write("x")
+
+
+@app.task(mode="process", delivery="at_most_once")
+def once(file: Path) -> None:
+    file.touch()
+    while True:
+        nap()
+
+
 @app.task(mode="process", max_crashes=2)
 def die(status: int) -> None:
     os._exit(status)

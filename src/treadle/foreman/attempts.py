@@ -111,14 +111,16 @@ class Attempts:
             job.breaker = task.breaker
             self._noticed.on_guarded(job)
         job.timeout = timeout = _timeout(spec, task)
-        deadline = None
+        deadline, alone = None, False
         if task.worker is not None or task.mode in _ELSEWHERE:
             # Its time begins when it has its worker or its process.
             job.on_start = self._on_start
+            # Else a death could find code at work of which it is not known that it has begun.
+            alone = spec.at_most_once or self._noticed.on_started is not None
         elif timeout is not None:
             deadline, timeout = job.began + timeout, None
             self._deadlines.add(job, deadline)
-        call = Call(task.name, spec.payload, deadline, lease, timeout, self._lease)
+        call = Call(task.name, spec.payload, deadline, lease, timeout, self._lease, alone)
         if task.is_async:
             self.in_turn.put(job, task, call)
         else:

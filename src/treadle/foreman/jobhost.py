@@ -106,9 +106,10 @@ class JobHost:
             with seat.plain_code():
                 return fn(*args, **kwargs)
 
-        channel = _Channel(seat)
+        channel, now = _Channel(seat), self._core.clock.monotonic
+        began = now()
         ended: Ended = await Apart(self._program(call, channel, invoke))
-        return compact(_account(ended, channel))
+        return compact(_account(ended, channel, now() - began))
 
     def learn(self, name: str, module: str, body: bytes) -> None:
         """Take in a task that was declared after the app was loaded here."""
@@ -120,7 +121,7 @@ class JobHost:
         await self._core.aclose()
 
 
-def _account(ended: Ended, channel: _Channel) -> Account:
+def _account(ended: Ended, channel: _Channel, took: float) -> Account:
     error = ended.error
     if isinstance(error, Interrupted):
         error = channel.ending or error
@@ -132,6 +133,7 @@ def _account(ended: Ended, channel: _Channel) -> Account:
         unsendable=ended.unsendable,
         follow_ups=ended.follow_ups,
         committed=ended.committed,
+        took=took,
     )
 
 

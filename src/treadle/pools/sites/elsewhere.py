@@ -37,6 +37,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     unsendable: bool = False
     follow_ups: tuple[NewJob, ...] = ()
     committed: bool = False
+    # Seconds, as its process has measured them.
+    took: float = 0.0
 
 
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -79,15 +81,20 @@ class JobCall(Submission):
         channel: hears what its code says.
     """
 
-    __slots__ = ("at", "channel", "loop", "taught", "told")
+    __slots__ = ("alone", "at", "begun", "channel", "loop", "taught", "task", "told", "watched")
 
     def __init__(self, call: Call, channel: Channel) -> None:
         super().__init__(Kind.METHOD, "run", (compact(call),))
+        self.task = call.name
+        self.alone = call.alone
         self.channel = channel
         self.loop = asyncio.get_running_loop()
-        # The process that it was given to; and whether that was told of the task for it.
+        # The process that it was given to; whether that was told of the task for it; and whether
+        # its code is known to be about to run.
         self.at: HostPlace | None = None
         self.taught = False
+        self.begun = False
+        self.watched = False
         # Ends when its call has, or when it should look for a process itself.
         self.told: asyncio.Future[None] = self.loop.create_future()
 
@@ -99,9 +106,13 @@ class JobCall(Submission):
     async def end(self) -> None:
         """Return when its call has ended, in whatever way. It has a process."""
         while not self.future.done():
-            if self.told.done():
-                self.told = self.loop.create_future()
-            await self.told
+            await self.word()
+
+    async def word(self) -> None:
+        """Return when its call may have ended, or have no process any more."""
+        if self.told.done():
+            self.told = self.loop.create_future()
+        await self.told
 
     def said(self, body: bytes) -> None:
         """Hear what its code says."""
@@ -178,14 +189,15 @@ class ElsewhereSite:
 
     async def _carried_out(self, job: JobCall) -> None:
         """Return when a call has ended, which begins when a process is free."""
-        while job.at is None:
-            if self._idle:
+        while not job.future.done():
+            if job.at is not None:
+                await job.word()
+            elif self._idle:
                 self._begin(self._idle.pop(), job)
             elif len(self._places) < self._most():
                 self._begin(await self._started(), job)
             else:
                 await self._waited(job)
-        await job.end()
 
     async def _waited(self, job: JobCall) -> None:
         """Return when a call that waits has ended, or may look for a process itself."""
@@ -201,15 +213,25 @@ class ElsewhereSite:
 
     def _begin(self, place: HostPlace, job: JobCall) -> None:
         """Give a call to a process that has nothing else to do."""
-        job.at = place
-        job.channel.started()
+        self._begins(job)
         self._give(place, job)
 
+    def _begins(self, job: JobCall) -> None:
+        """The code of a call is about to run."""
+        job.begun = True
+        job.channel.started()
+
     def _give(self, place: HostPlace, job: JobCall) -> None:
+        self._assign(place, job)
+        place.submit(job)
+
+    def _assign(self, place: HostPlace, job: JobCall) -> None:
+        """A call is given to a process now."""
         job.at = place
         place.total += 1
-        job.future.add_done_callback(partial(self._heard, job))
-        place.submit(job)
+        if not job.watched:
+            job.watched = True
+            job.future.add_done_callback(partial(self._heard, job))
 
     def _heard(self, job: JobCall, _: Any) -> None:
         """A call has ended. In whatever thread hears it."""
@@ -232,7 +254,7 @@ class ElsewhereSite:
         """
         place, again = job.at, JobCall(call, job.channel)
         assert place is not None, "it was carried out"
-        again.taught = True
+        again.taught = again.begun = True
         try:
             lesson = Submission(Kind.METHOD, "learn", self._lesson(call.name))
             place.total += 1
@@ -259,10 +281,19 @@ class ElsewhereSite:
             account = future.result()
             if account is None:
                 return Ended(error=WorkerError(f"{self._name}: the task stays unknown"))
-            return _read(expanded(Account, account))
+            told = expanded(Account, account)
+            self._took(job, told.took)
+            return _read(told)
         if ending is not None:
             return Ended(error=ending)
-        return Ended(error=error, fault=capture(error), crashed=isinstance(error, WorkerCrashed))
+        crashed = isinstance(error, WorkerCrashed)
+        if not (job.begun or crashed):
+            # Given ahead of its turn to a process that could not be started anew.
+            return Ended(error=error, unstarted=True)
+        return Ended(error=error, fault=capture(error), crashed=crashed)
+
+    def _took(self, job: JobCall, seconds: float) -> None:
+        """Hear how long the code of a call has run."""
 
     # ------------------------------------------------------------- processes
 

@@ -1,4 +1,4 @@
-"""Calls in child processes, one at a time in each."""
+"""Calls in child processes, one after another in each."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from treadle.pools.needs import PlaceNeeds
 from treadle.pools.places.process.place import ProcessPlace
 from treadle.pools.places.process.terms import Terms
 from treadle.pools.resident import Plan
-from treadle.pools.sites.elsewhere import ElsewhereSite
+from treadle.pools.sites.ahead import AHEAD, AheadSite
 
 __all__ = ["ProcessSite"]
 
 
-class ProcessSite(ElsewhereSite):
+class ProcessSite(AheadSite):
     """Runs each call whole in a child process.
 
     Args:
         plan: of the host, which lives in each child: ``run(call)`` carries out a call and gives an
             :class:`~treadle.pools.sites.elsewhere.Account`, ``learn(…)`` takes a lesson.
-        clock: for the age of children.
+        clock: for the age of children, and the pace of calls.
         needs: of the tasks whose calls they are.
         most: children.
-        patience, rest: see :class:`~treadle.pools.sites.elsewhere.ElsewhereSite`.
+        patience, rest: see :class:`~treadle.pools.sites.ahead.AheadSite`.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class ProcessSite(ElsewhereSite):
         patience: float,
         **rest: Any,
     ) -> None:
-        super().__init__(plan.name, patience=patience, **rest)
+        self._terms = terms = Terms(patience=patience, **needs.of_children)
+        # What is looked at after each call, or takes time around it, is not to be overtaken.
+        exact = terms.fork or terms.around or (terms.max_age, terms.max_rss) != (None, None)
+        ahead = 1 if exact else AHEAD
+        super().__init__(plan.name, clock=clock, ahead=ahead, patience=patience, **rest)
         self._plan = plan
-        self._clock = clock
-        self._terms = Terms(patience=patience, **needs.of_children)
         self._bound = most
 
     def _most(self) -> int:

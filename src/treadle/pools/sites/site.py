@@ -34,6 +34,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     timeout: float | None = None
     # Seconds for which the lease is granted each time.
     term: float = 30.0
+    # That its code begins has to be told before it does, whatever happens then.
+    alone: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -135,6 +135,13 @@ class Line:
         errand.over = True
         return True
 
+    def take_back(self, call: Submission, board: Board | None) -> Errand | None:
+        """Let go of a call that has not begun; its errand, which is over."""
+        errand = self.open.get(call)
+        if errand is None or not _may_move(errand) or not self.withdraw(errand, board):
+            return None
+        return errand
+
     def has_room_for_one(self, slots: int) -> bool:
         """Whether a child that carries out so many at a time would begin one more at once."""
         return len(self.sent) < slots and not any(one.is_life for one in self.sent)

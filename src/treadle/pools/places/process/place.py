@@ -71,11 +71,26 @@ class ProcessPlace(Raising):
         """Carry out a call after those before it."""
         self._take(call, urgent=False)
 
+    def submit_together(self, calls: Sequence[Submission]) -> None:
+        """Carry out calls after those before them, which go to the child in one message."""
+        for call in calls[:-1]:
+            self._take(call, urgent=False, more=True)
+        self._take(calls[-1], urgent=False)
+
+    def take_back(self, calls: Sequence[Submission]) -> list[Submission]:
+        """Let go of those of these calls that have not begun; they, which were never here."""
+        with self._lock:
+            board = None if self._life is None else self._life.board
+            found = [one for call in calls if (one := self._line.take_back(call, board))]
+            for errand in found:
+                self._forget(errand)
+        return [errand.call for errand in found]
+
     def hasten(self, call: Submission) -> None:
         """Carry out a step of the worker's life before the calls that wait."""
         self._take(call, urgent=True)
 
-    def _take(self, call: Submission, *, urgent: bool) -> None:
+    def _take(self, call: Submission, *, urgent: bool, more: bool = False) -> None:
         if call.kind is _LIFE and call.what == "start" and self._packed is None:
             self._start(call)
             return
@@ -91,7 +106,7 @@ class ProcessPlace(Raising):
                 line.hasten(errand, None if self._life is None else self._life.board)
             else:
                 line.add(errand)
-            if not line.has_enough:
+            if not (more or line.has_enough):
                 self._pump()
             if parcel.buffers:
                 errand.wait()
