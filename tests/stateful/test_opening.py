@@ -1,4 +1,4 @@
-"""An entry that fails or is cancelled at any of its steps leaves nothing of a foreman of workers."""
+"""An entry that fails or is cancelled at any step leaves nothing of a foreman of workers."""
 
 from __future__ import annotations
 
