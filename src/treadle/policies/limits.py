@@ -282,8 +282,8 @@ def _valued(name: str, by: Reader | None, who: str, arguments: Mapping[str, Any]
     value = by.read(arguments, who)
     if not isinstance(value, _TEXTS):
         raise InvalidOption(
-            f"by: {who or 'arguments='} gave {value!r} for {by.name!r}, which cannot name a limit; let it be "
-            "text, such as the id of a tenant",
+            f"by: {who or 'arguments='} gave {value!r} for {by.name!r}, which cannot name a limit; "
+            "let it be text, such as the id of a tenant",
             option="by",
             value=value,
         )
