@@ -197,14 +197,6 @@ class Core:
             self.backend()
         return await self.store.ready()
 
-    @property
-    def reached(self) -> Backend | None:
-        """The backend, when it is known to be connected for the running loop."""
-        store = self.store
-        if self._closed or store.spool is not None or store.outbox is None:
-            return None
-        return store.backend()
-
     async def outbox(self) -> Sender:
         """What sends the jobs that are enqueued in the running loop."""
         if self._closed:

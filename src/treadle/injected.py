@@ -19,7 +19,7 @@ from inspect import (
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from treadle.errors import InvalidOption, UsageError
-from treadle.guards import is_awaited
+from treadle.guards import is_awaited, refuse_unknown
 
 __all__ = ["Dependency", "Depends", "Injected", "Scope", "injected_of", "plain_name"]
 
@@ -100,7 +100,7 @@ def Depends(
 @overload
 def Depends(fn: Callable[..., T], /, *, scope: ScopeName = "job", cache: bool = True) -> T: ...
 def Depends(  # noqa: N802
-    fn: Callable[..., Any], /, *, scope: ScopeName = "job", cache: bool = True
+    fn: Callable[..., Any], /, *, scope: ScopeName = "job", cache: bool = True, **unknown: Any
 ) -> Any:
     """A default that is replaced by the value of ``fn`` when the task runs.
 
@@ -112,7 +112,9 @@ def Depends(  # noqa: N802
 
     Raises:
         InvalidOption: not a function, no such scope, or parameters that nothing fills.
+        UnknownOption: another option.
     """
+    refuse_unknown("Depends", unknown, ("scope", "cache"), {"use_cache": "cache"})
     if isinstance(fn, Injected) or not callable(fn):  # type: ignore[redundant-expr]
         raise InvalidOption(
             f"Depends takes a function, not {fn!r}; write Depends(get_db), without a call",

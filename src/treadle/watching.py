@@ -56,7 +56,7 @@ async def until_final(core: Core, job_id: str, timeout: Duration | None) -> Page
     while True:
         if until is not None:
             left = max(0.0, until - core.clock.monotonic())
-        backend = core.reached or await core.ready()
+        backend = await core.ready()
         query = Query(ids=(job_id,), wait=min(first if to_warn else _AT_ONCE, left), ended=True)
         page = await backend.find(query)
         if not page.records or page.records[0].state in FINAL:

@@ -16,7 +16,7 @@ from treadle.ports import Claim, Page, Query, Settlement
 from treadle.records import In, JobState, NewJob, Session, SessionInfo, Settled, Unique
 from treadle.testing import eventually
 from treadle.testing.servers import RedisServer
-from treadle.verdicts import Done, Failed
+from treadle.verdicts import Done, Failed, Verdict
 
 IDS = SystemIds()
 _LATE = 3.0
@@ -81,6 +81,22 @@ async def claimed(backend: RedisBackend, session: Session, request: int) -> list
     return [lease.spec for lease in answer.leases]
 
 
+async def served(
+    backend: RedisBackend, session: Session, request: int = 1, verdict: Verdict | None = None
+) -> None:
+    """Claim the one job that there is, and end it."""
+    end = await ending(backend, session, request, verdict)
+    assert await backend.settle(end) == [Settled.OK]
+
+
+async def ending(
+    backend: RedisBackend, session: Session, request: int = 1, verdict: Verdict | None = None
+) -> list[Settlement]:
+    """Claim the one job that there is; its end, to be sent."""
+    [lease] = (await backend.claim(Claim(session=session, request=request, limit=1))).leases
+    return [Settlement(token=lease.token, verdict=verdict or Done())]
+
+
 async def waits(server: RedisServer) -> None:
     """Return when somebody waits for a job, and has said so."""
     await eventually(lambda: server.ask("EXISTS", "{treadle.0}:ends") == 1)
@@ -95,8 +111,7 @@ async def habit(ours: RedisBackend, theirs: RedisBackend, session: Session) -> N
     """Wait for a job that was pushed alone, so that the next ones are told without asking."""
     one = job()
     await ours.push([one])
-    [lease] = (await theirs.claim(Claim(session=session, request=1, limit=1))).leases
-    await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+    await served(theirs, session)
     await found(ours, one)
 
 
@@ -106,7 +121,7 @@ async def test_a_job_alone_takes_three_requests(server: RedisServer) -> None:
     app, fleet = Treadle(server.url), Treadle(server.url)
 
     @fleet.task(name="double")
-    async def served(number: int) -> int:
+    async def doubled(number: int) -> int:
         return 2 * number
 
     @app.task(name="double")
@@ -140,12 +155,11 @@ async def test_what_is_told_of_an_end_is_what_a_look_finds(
     one = job(id=job_id or IDS.new(), tags=("a",), timeout=3.0)
     session = await theirs.open_session(SessionInfo(name="f"))
     await ours.push([one])
-    [lease] = (await theirs.claim(Claim(session=session, request=1, limit=1))).leases
-    waiting = asyncio.create_task(ours.find(Query(ids=(one.id,), wait=30.0, ended=True)))
+    end = await ending(theirs, session, verdict=Done(result=result))
+    waiting = asyncio.create_task(found(ours, one))
     await waits(server)
     before = scripts(server)
-    end = Settlement(token=lease.token, verdict=Done(result=result))
-    assert await theirs.settle([end]) == [Settled.OK]
+    assert await theirs.settle(end) == [Settled.OK]
     told: Page = await asyncio.wait_for(waiting, _LATE)
     assert scripts(server) - before == 1 + looks
     assert told.records == (await ours.find(Query(ids=(one.id,)))).records
@@ -159,11 +173,9 @@ async def test_an_end_of_which_there_is_more_to_say_is_looked_at(
     one = job()
     session = await theirs.open_session(SessionInfo(name="f"))
     await ours.push([one])
-    [lease] = (await theirs.claim(Claim(session=session, request=1, limit=1))).leases
-    waiting = asyncio.create_task(ours.find(Query(ids=(one.id,), wait=30.0, ended=True)))
+    waiting = asyncio.create_task(found(ours, one))
     await waits(server)
-    verdict = Failed() if kind == "failed" else Done(skipped="not today")
-    await theirs.settle([Settlement(token=lease.token, verdict=verdict)])
+    await served(theirs, session, verdict=Failed() if kind == "failed" else Done(skipped="no"))
     told = await asyncio.wait_for(waiting, _LATE)
     assert told.records == (await ours.find(Query(ids=(one.id,)))).records
 
@@ -176,8 +188,7 @@ async def test_what_is_awaited_one_at_a_time_is_told_without_asking(
     await habit(ours, theirs, session)
     one = job()
     await ours.push([one])
-    [lease] = (await theirs.claim(Claim(session=session, request=2, limit=1))).leases
-    end = [Settlement(token=lease.token, verdict=Done(result=b"r"))]
+    end = await ending(theirs, session, 2, Done(result=b"r"))
     before = scripts(server)
     if when == "before":
         await theirs.settle(end)
@@ -209,8 +220,7 @@ async def test_what_is_not_told_by_itself_is_asked_for(
     waiting = asyncio.create_task(found(ours, one))
     if "due" in details:
         await theirs.wait(["*"], 30.0)
-        [lease] = (await theirs.claim(Claim(session=session, request=2, limit=1))).leases
-        await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+        await served(theirs, session, 2)
     told = await asyncio.wait_for(waiting, _LATE)
     assert [record.state for record in told.records] == {
         "due": [JobState.SUCCEEDED],
@@ -237,9 +247,9 @@ async def test_an_end_that_is_missed_is_looked_for(
     await habit(ours, theirs, session)
     one = job()
     await ours.push([one])
-    [lease] = (await theirs.claim(Claim(session=session, request=2, limit=1))).leases
+    end = await ending(theirs, session, 2)
     server.ask("CLIENT", "KILL", "TYPE", "pubsub")
-    await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+    assert await theirs.settle(end) == [Settled.OK]
     # By the time it is waited for, all is heard again.
     channel = "{treadle.0}:changed"
     await eventually(lambda: server.ask("PUBSUB", "NUMSUB", channel) == [channel, 2])
@@ -258,9 +268,9 @@ async def test_who_waits_for_an_end_is_told_of_nothing_else(
     await waits(server)
     session = await theirs.open_session(SessionInfo(name="f"))
     before = published(server)
-    [lease] = (await theirs.claim(Claim(session=session, request=1, limit=1))).leases
+    end = await ending(theirs, session)
     assert published(server) == before
-    await theirs.settle([Settlement(token=lease.token, verdict=Done())])
+    assert await theirs.settle(end) == [Settled.OK]
     await waiting
     assert published(server) == before + 1
 

@@ -57,7 +57,7 @@ class Shop:
     """An app whose jobs write down when they start and when they have done their work."""
 
     def __init__(self, url: str, ledger: Ledger, directory: Any, **options: Any) -> None:
-        self.app = Treadle(url, namespace=NAMESPACE, **options)
+        self.app = Treadle(url, **{"namespace": NAMESPACE, **options})
         self.ledger = ledger
         self._directory = directory
         self.doing = asyncio.Event()

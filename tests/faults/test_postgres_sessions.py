@@ -13,8 +13,6 @@ import pytest
 from tests.faults.shop_support import NAMESPACE, Shop, driving, judged, shop
 from tests.servers import own
 from treadle import JobState
-from treadle.backends.postgres import client
-from treadle.backends.postgres.address import Address
 from treadle.backends.postgres.statements import lock_of
 from treadle.clock import SystemClock
 from treadle.errors import BackendError
@@ -73,37 +71,6 @@ async def test_a_password_that_changes_under_way() -> None:
         await let_in(server, SECRET)
         await one.add()
         assert len(await one.records()) == 2
-
-
-async def test_a_foreman_waits_for_the_right_password(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It tries again at a pace that hurts nobody, and its log keeps the secret."""
-    attempts: list[float] = []
-    connected = client.connect
-
-    async def counted(address: Address) -> client.Wire:
-        attempts.append(CLOCK.monotonic())
-        return await connected(address)
-
-    monkeypatch.setattr(client, "connect", counted)
-    async with with_password() as (server, url):
-        async with shop(f"{url}?patience=1", tmp_path) as one, one.foreman():
-            await one.work.aenqueue()
-            await one.until_done(1)
-            with one.unreliable():
-                await let_in(server, "second-word")
-                attempts.clear()
-                await CLOCK.sleep(5.0)
-                tried = len(attempts)
-                await let_in(server, SECRET)
-            await one.work.aenqueue()
-            await one.until_done(2)
-        await judged(server.url, tmp_path)
-    assert "password authentication failed" in caplog.text
-    assert SECRET not in caplog.text
-    # Five a second, and some at once by each of those that ask.
-    assert 1 < tried < 5 * 5 + 10
 
 
 SETTINGS = {

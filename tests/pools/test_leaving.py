@@ -369,3 +369,15 @@ def test_the_time_of_a_stop_is_any_duration(file: Path) -> None:
         diary.stop(timeout="soon")
     until(lambda: not diary.stats.active)
     diary.stop()
+
+
+def test_what_was_not_asked_to_end_is_said_to_have_had_no_time(
+    file: Path, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    diary = Diary.options(mode="thread", patience=30).init(file)
+    diary.wait(gate.folder)
+    gate.entered()
+    diary.stop(timeout=0.05)
+    assert "thread.abandoned" in caplog.text
+    assert "patience=0.0" in caplog.text
+    gate.open()

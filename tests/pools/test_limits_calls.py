@@ -125,7 +125,7 @@ def test_arguments_that_do_not_fit_are_an_error_of_the_call(mode: Mode) -> None:
     with Counting.options(mode=mode, limits=[Slots(5, by="tenant")]).init() as worker:
         with pytest.raises(InvalidCall, match="size: missing a required argument: 'tenant'"):
             worker.size().result()
-        with pytest.raises(InvalidOption, match="no parameter 'tenant'"):
+        with pytest.raises(InvalidOption, match="by: held has no parameter 'tenant'; its"):
             worker.held().result()
 
 

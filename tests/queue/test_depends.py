@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 
 from tests.queue.conftest import run_all
-from treadle import CONTEXT, Context, Depends, InvalidOption, JobFailed, Treadle
+from treadle import CONTEXT, Context, Depends, InvalidOption, JobFailed, Treadle, UnknownOption
 from treadle.testing.clock import eventually
 
 Log = list[str]
@@ -283,6 +283,12 @@ class TestRefused:
     def test_what_is_no_function(self, arguments: tuple[Any, ...], words: str) -> None:
         with pytest.raises(InvalidOption, match=words):
             Depends(*arguments)
+
+    def test_an_unknown_option(self) -> None:
+        with pytest.raises(UnknownOption, match=r"'skope' \(did you mean 'scope'\?\)"):
+            Depends(int, skope="app")  # type: ignore[call-overload]
+        with pytest.raises(UnknownOption, match=r"'use_cache'.*'cache'"):
+            Depends(int, use_cache=False)  # type: ignore[call-overload]
 
     def test_an_unknown_scope(self) -> None:
         with pytest.raises(InvalidOption, match="'job', 'foreman' or 'app'"):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, Generic, TypeVarTuple, Unpack
 
+from treadle.clock import Clock
 from treadle.foreman.running import Running
 
 __all__ = ["Apart", "InTurn"]
@@ -76,7 +77,7 @@ class InTurn(Generic[*Ts]):
         self._live = live
         self._line: deque[tuple[Running, *Ts]] = deque()
         # Some have been given a task in this round, and begin in the next one.
-        self.late = False
+        self._late = False
 
     def put(self, *attempt: *tuple[Running, *Ts]) -> None:
         """Carry out one more in the next round of the loop."""
@@ -84,6 +85,13 @@ class InTurn(Generic[*Ts]):
         line.append(attempt)
         if len(line) == 1:
             self._spawn(self._round())
+
+    async def begun(self, clock: Clock) -> None:
+        """Return when all that were put before have begun."""
+        await clock.sleep(0)
+        if self._late:
+            self._late = False
+            await clock.sleep(0)
 
     async def _round(self) -> None:
         line, self._line = self._line, deque()
@@ -114,4 +122,4 @@ class InTurn(Generic[*Ts]):
         while line:
             attempt = line.popleft()
             attempt[0].task = self._spawn(self._live(*attempt))
-            self.late = True
+            self._late = True

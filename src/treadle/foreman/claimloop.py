@@ -83,12 +83,9 @@ class ClaimLoop:
                 continue
             found, leases = await self._claim(free, held, leave)
             if leases or found is Found.MORE:
-                # A store in memory answers without waiting; the jobs must get their turn.
-                await self._clock.sleep(0)
-                if attempts.in_turn.late:
-                    # Which workers are free is known once all have begun.
-                    attempts.in_turn.late = False
-                    await self._clock.sleep(0)
+                # A store in memory answers without waiting; the jobs must get their turn, and which
+                # workers are free is known once all have begun.
+                await attempts.in_turn.begun(self._clock)
             elif self._burst and not held and found is Found.ALL:
                 status.stop("nothing is left")
                 return

@@ -149,22 +149,27 @@ class Foreman(Noticed):
             raise NotOpen("a foreman runs once; make another with app.foreman()")
         async with AsyncExitStack() as stack:
             await self._open(stack)
+            await self._begun()
             # What is opened is closed in reverse order, each whatever becomes of the others.
             self._closing = stack.pop_all()
+        self._life = asyncio.get_running_loop().create_task(self._live(), name="treadle-foreman")
+        return self
+
+    async def _begun(self) -> None:
+        """Say that it is at work, and what it was told to serve that nobody knows."""
+        names = self._turns.names
+        await warn_of_unknown(
+            self._backend, self._core.tasks.values(), (*names, *self.options.exclude)
+        )
         _log.info(
             "foreman.started",
             name=self.name,
-            queues=",".join(self._turns.names),
+            queues=",".join(names),
             tasks=len(self._core.tasks),
             concurrency=self.options.concurrency,
             url=self._backend.url,
         )
         self._tell("foreman.started")
-        await warn_of_unknown(
-            self._backend, self._core.tasks.values(), (*self._turns.names, *self.options.exclude)
-        )
-        self._life = asyncio.get_running_loop().create_task(self._live(), name="treadle-foreman")
-        return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
@@ -197,17 +202,17 @@ class Foreman(Noticed):
         core.serving += 1
         stack.callback(self._served)
         scopes = Scopes(core)
-        await scopes.open()
         self._sites = self._make_sites(scopes)
         stack.push_async_callback(self._sites.aclose)
+        await scopes.open()
         stack.push_async_callback(scopes.aclose)
         self._tally = Tally(core.bus, core.clock, self._page)
         self._backend = backend = heard(await core.ready(), self._tally.fated)
         core.open_spool()
         page = self._page
         self._presence = Presence(backend, self._info, page, self._forgotten, clock=core.clock)
-        await self._presence.open()
         stack.push_async_callback(self._take_leave)
+        await self._presence.open()
         if page is not None:
             self.on_started = lambda running: page.started(running.token)
         # Without a breaker of its own a foreman still honours ``Trip``.

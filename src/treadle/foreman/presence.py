@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from treadle.clock import Clock
@@ -42,11 +43,14 @@ class Presence:
         self._forgotten = forgotten
         self._clock = clock
         self._answered = False
+        self._opening: asyncio.Future[Session] | None = None
         self.session: Session
 
     async def open(self) -> None:
         """Become present."""
-        self.session = await self._jobs.open_session(self._info())
+        # Who is cancelled meanwhile may be present already, and takes leave of what was opened.
+        self._opening = asyncio.ensure_future(self._jobs.open_session(self._info()))
+        self.session = await asyncio.shield(self._opening)
         if self._page is not None:
             self._page.open(self.session.nonce)
 
@@ -61,15 +65,32 @@ class Presence:
         self._forgotten()
 
     async def close(self, patience: float) -> None:
-        """Give back every lease and be gone. A store that is silent so long is not waited for."""
+        """Give back every lease and be gone. A store that is silent so long is not waited for.
+
+        Nothing is said of a session that could not be opened.
+        """
         await within(self._clock, patience, self._close())
         if not self._answered:
             waited = round(patience, 3)
             _log.warning("session.not_closed", waited=waited, hint="its leases will lapse")
 
     async def _close(self) -> None:
+        session = await self._opened()
+        if session is None:
+            self._answered = True
+            return
         try:
-            await self._jobs.close_session(self.session)
+            await self._jobs.close_session(session)
         except (BackendError, OSError) as error:
             _log.warning("session.not_closed", error=repr(error), hint="its leases will lapse")
         self._answered = True
+
+    async def _opened(self) -> Session | None:
+        """The session that was asked for last, once the store has said whether it is there."""
+        if self._opening is None:
+            return None
+        try:
+            return await self._opening
+        # Who asked for it was told, or does not want it any more.
+        except Exception:  # noqa: BLE001
+            return None

@@ -38,7 +38,12 @@ class Reader:
             self._learn(by)
 
     def read(self, arguments: Mapping[str, Any], owner: str) -> Any:
-        """The value for these arguments; defaults have to be among them."""
+        """The value for these arguments; defaults have to be among them.
+
+        Args:
+            arguments: by the names of their parameters.
+            owner: whose they are; nothing for a block of code.
+        """
         self.check(arguments, owner)
         if isinstance(self._by, str):
             return arguments[self._by]
@@ -55,9 +60,8 @@ class Reader:
                 f"{self._option}: {owner} has no parameter {missing[0]!r}; its parameters: "
                 f"{', '.join(parameters) or 'none'}"
                 if owner
-                # A set does not know whether a call or a block of code asks.
-                else f"{self._option}: what is called has no parameter {missing[0]!r}; a block of "
-                f"code says it: acquire(…, arguments={{{missing[0]!r}: …}})",
+                else f"{self._option}: there is no argument {missing[0]!r} among those that the "
+                f"block names; name it: acquire(…, arguments={{{missing[0]!r}: …}})",
                 option=self._option,
                 value=self._by,
             )

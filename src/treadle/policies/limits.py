@@ -133,7 +133,12 @@ class Rate(Definition):
         return _named(self.key, self._by, f"{owner}:rate/{self.per:g}")
 
     def ask(
-        self, owner: str, arguments: Mapping[str, Any], amount: float | None = None
+        self,
+        owner: str,
+        arguments: Mapping[str, Any],
+        amount: float | None = None,
+        *,
+        asker: str | None = None,
     ) -> Spend | None:
         """What a call with these arguments asks for; ``None`` when it costs nothing.
 
@@ -141,17 +146,19 @@ class Rate(Definition):
             owner: the task or queue it belongs to.
             arguments: of the call.
             amount: units to spend instead of the ``cost``.
+            asker: whose arguments they are, for messages, if not the owner's.
         """
+        who = owner if asker is None else asker
         if amount is not None:
             cost = self._fitting(number(amount, self.named("").removeprefix(":")))
         elif self._cost is None:
             cost = self._fitting(self.cost)
         else:
-            cost = self._fitting(number(self._cost.read(arguments, owner), "cost"))
+            cost = self._fitting(number(self._cost.read(arguments, who), "cost"))
         if cost == 0:
             return None
         return Spend(
-            key=_valued(self.named(owner), self._by, owner, arguments),
+            key=_valued(self.named(owner), self._by, who, arguments),
             count=self.count,
             per=self.per,
             cost=cost,
@@ -229,7 +236,12 @@ class Slots(Definition):
         return _named(self.key, self._by, f"{owner}:slots")
 
     def ask(
-        self, owner: str, arguments: Mapping[str, Any], amount: float | None = None
+        self,
+        owner: str,
+        arguments: Mapping[str, Any],
+        amount: float | None = None,
+        *,
+        asker: str | None = None,
     ) -> Hold | None:
         """What a call with these arguments asks for; ``None`` when it holds nothing.
 
@@ -237,13 +249,15 @@ class Slots(Definition):
             owner: the task or queue it belongs to.
             arguments: of the call.
             amount: units to hold instead of ``units``.
+            asker: whose arguments they are, for messages, if not the owner's.
         """
         units = self.units
         if amount is not None:
             units = self._fitting(whole(amount, self.named("").removeprefix(":")))
         if units == 0:
             return None
-        key = _valued(self.named(owner), self._by, owner, arguments)
+        who = owner if asker is None else asker
+        key = _valued(self.named(owner), self._by, who, arguments)
         return Hold(key=key, slots=self.slots, units=units)
 
     def _fitting(self, units: int) -> int:
@@ -261,15 +275,15 @@ def _named(key: str | None, by: Reader | None, own: str) -> str:
     return own if by is None else f"{own}:{by.name}"
 
 
-def _valued(name: str, by: Reader | None, owner: str, arguments: Mapping[str, Any]) -> str:
+def _valued(name: str, by: Reader | None, who: str, arguments: Mapping[str, Any]) -> str:
     """The key with the value of ``by``. A name has no ``@``, so no value can imitate one."""
     if by is None:
         return name
-    value = by.read(arguments, owner)
+    value = by.read(arguments, who)
     if not isinstance(value, _TEXTS):
         raise InvalidOption(
-            f"by: {owner} gave {value!r} for {by.name!r}, which cannot name a limit; let it be "
-            "text, such as the id of a tenant",
+            f"by: {who or 'arguments='} gave {value!r} for {by.name!r}, which cannot name a limit; "
+            "let it be text, such as the id of a tenant",
             option="by",
             value=value,
         )

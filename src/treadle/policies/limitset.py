@@ -27,6 +27,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     arguments: Mapping[str, Any] = {}
     # Number of the worker it is for.
     worker: int | None = None
+    # The function whose arguments they are; nothing for a block of code, which names them itself.
+    asker: str = ""
 
 
 class Limits(tuple[Limit, ...]):
@@ -132,7 +134,7 @@ class Limits(tuple[Limit, ...]):
             amount = wanted.amounts.get(name)
             if amount is None and wanted.named_only:
                 continue
-            ask = limit.ask(self.owner, wanted.arguments, amount)
+            ask = limit.ask(self.owner, wanted.arguments, amount, asker=wanted.asker)
             if ask is not None and limit.scope is not None and wanted.worker is not None:
                 ask = msgspec.structs.replace(ask, key=f"{ask.key}@worker/{wanted.worker}")
             if ask is not None:

@@ -114,8 +114,13 @@ class Roster:
             WorkerNotStarted: one could not; those that were are stopped again.
         """
         number = 1 if self.options.on_demand else self.options.max_workers
-        self._starting = [self._add() for _ in range(len(self._ready_made) or number)]
-        self.tender.begin()
+        try:
+            for _ in range(len(self._ready_made) or number):
+                self._starting.append(self._add())
+            self.tender.begin()
+        except BaseException:  # there is no thread or process to be had, or Ctrl+C
+            self.abort()
+            raise
         if may_wait():
             starting, self._starting = self._starting, []
             for started in starting:
@@ -230,14 +235,14 @@ class Roster:
         """Have so many workers from now on; see :meth:`Handle.resize`."""
         check_handle(read_pool_options({"max_workers": workers}, self.options))
         before = len(self._all)
-        added = self._resized(workers)
-        if not may_wait():
-            return
         try:
-            for started in added:
-                self._result(started)
+            added = self._resized(workers)
+            if may_wait():
+                for started in added:
+                    self._result(started)
         except BaseException:
-            self._resized(min(before, len(self._all)))
+            if not self._stopped:
+                self._resized(min(before, len(self._all)))
             raise
 
     def _resized(self, workers: int) -> list[Future[Any]]:

@@ -268,14 +268,10 @@ class Staff:
         """Start all workers, one after another with the delay between them.
 
         Raises:
-            WorkerNotStarted: one could not; those that were are stopped again.
+            WorkerNotStarted: one could not; :meth:`aclose` stops those that were.
         """
         absent, self._absent = self._absent, deque[Member]()
-        try:
-            await self._start_each(absent)
-        except BaseException:
-            await self.aclose()
-            raise
+        await self._start_each(absent)
 
     async def _start_each(self, members: Iterable[Member]) -> None:
         for number, member in enumerate(members):

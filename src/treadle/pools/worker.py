@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import Parameter, iscoroutinefunction, signature
+from inspect import (
+    Parameter,
+    getattr_static,
+    iscoroutinefunction,
+    ismemberdescriptor,
+    signature,
+)
 from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.errors import InvalidOption
@@ -109,6 +116,12 @@ class Worker:
         return WorkerBuilder(cls, cls._worker_options).init(*args, **kwargs)
 
 
+def _has_room(cls: type[Any]) -> bool:
+    """Whether attributes can be set on its objects."""
+    slot = getattr_static(cls, "index", None)
+    return issubclass(cls, Struct) or cls.__dictoffset__ != 0 or ismemberdescriptor(slot)
+
+
 class WorkerBuilder(Generic[W]):
     """A class of workers, their options, and what they are made from."""
 
@@ -137,6 +150,13 @@ class WorkerBuilder(Generic[W]):
             raise InvalidOption(
                 f"worker={value!r} is not a class of workers, nor one with options: "
                 "Browser, or Browser.options(max_workers=4)",
+                option="worker",
+                value=value,
+            )
+        if not _has_room(value):
+            raise InvalidOption(
+                f"worker={value.__name__} is no class of workers: its objects have no room for "
+                "what a worker is given, such as index; write class Browser(Worker): …",
                 option="worker",
                 value=value,
             )

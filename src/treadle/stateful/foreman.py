@@ -145,8 +145,9 @@ class Foreman(base.Foreman, Generic[W]):
             give_up=_GIVE_UP,
             all_gone=lambda error: self._status.fail("all workers have died", error),
         )
-        await staff.start()
+        # From here on it ends with the sites, however many of it are started.
         self._sites.employ(builder, staff)
+        await staff.start()
 
     # ------------------------------------------------------------- jobs
 

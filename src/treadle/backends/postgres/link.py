@@ -39,8 +39,13 @@ class Local:
         """Carry something out on a connection, to its end."""
         task = self.client.loop.create_task(step)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._over)
         return task
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits for it is told; nobody may
 
     async def aclose(self) -> None:
         """Close everything in good order, or else at once."""

@@ -25,9 +25,11 @@ _RARELY = 60.0
 for so long that was committed late, or locked by somebody else."""
 _LOOKS = 1.0
 """Seconds after which one who only looks has to remove some of what has run out again."""
-_SHORT = 0.1
+_SHORT, _LONG = 0.1, 2.0
 """Seconds after which a claim begins at the head again: for so long a job may be passed over by
-those behind it."""
+those behind it. The longer of them where a look takes its time."""
+_TIMES = 10
+"""How much longer that is than what the last look from the head took."""
 _CHEAP = 1000
 """Microseconds that a look from the head may take before the next ones are spared it."""
 
@@ -127,11 +129,12 @@ class Nearby:
         self._names: object = None
         self._near = _NOWHERE
         self._head = -inf
-        self._spared = False
+        # Seconds from then on for which the head is let be.
+        self._spared = 0.0
 
     def of(self, names: object) -> Near:
         """Where it may begin; nowhere for the head."""
-        if names != self._names or self._clock.monotonic() - self._head > _SHORT:
+        if names != self._names or self._clock.monotonic() - self._head > self._spared:
             return _NOWHERE
         return self._near
 
@@ -147,5 +150,6 @@ class Nearby:
         if asked.queue is None or near.queue is None:
             self._names = names
             self._head = self._clock.monotonic()
-            self._spared = cost > _CHEAP
+            pause = min(_LONG, max(_SHORT, _TIMES * cost / 1e6))
+            self._spared = pause if cost > _CHEAP else 0.0
         self._near = near if self._spared else _NOWHERE

@@ -44,7 +44,7 @@ class CallLimits:
             InvalidCall: a limit reads the arguments, and they do not fit the function.
         """
         arguments: Mapping[str, Any] = self._arguments(call) if self._reads else {}
-        return self.set.request(Wanted(arguments=arguments, worker=worker))
+        return self.set.request(Wanted(arguments=arguments, worker=worker, asker=call.name))
 
     def attributes(self, worker: int) -> dict[str, Any]:
         """What a worker is given."""

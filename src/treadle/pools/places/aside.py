@@ -57,8 +57,8 @@ class Aside(ThreadPlace):
     def come_back(self, shift: Shift) -> None:
         """Nothing: the worker is not its own."""
 
-    def _leave_alone(self, call: Submission, error: BaseException | None) -> None:
-        super()._leave_alone(call, error)
+    def _leave_alone(self, call: Submission, error: BaseException | None, waited: float) -> None:
+        super()._leave_alone(call, error, waited)
         self._told(call)
 
     def over(self, shift: Shift, call: Submission) -> bool:

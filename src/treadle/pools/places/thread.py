@@ -134,7 +134,7 @@ class ThreadPlace:
             self.abandoned += 1
             self._over += call.kind != Kind.LIFE
             self._shift = self._begin_shift(Submission(Kind.LIFE, "start"), *shift.urgent)
-        self._leave_alone(call, error)
+        self._leave_alone(call, error, self._patience)
 
     def ask(self, error: BaseException) -> None:
         """Cancel the coroutine that runs; plain code can ask ``stopping()``."""
@@ -147,7 +147,7 @@ class ThreadPlace:
             call.future.end(None, error)
             shift.cancel(call, error)  # its coroutine may have begun meanwhile
 
-    def _leave_alone(self, call: Submission, error: BaseException | None) -> None:
+    def _leave_alone(self, call: Submission, error: BaseException | None, waited: float) -> None:
         self._shift.forsaken = True
         if error is not None:
             call.future.end(None, error)
@@ -157,7 +157,7 @@ class ThreadPlace:
             "thread.abandoned",
             worker=self.plan.name,
             call=call.name,
-            patience=self._patience,
+            patience=waited,
             hint="threads cannot be stopped; ask treadle.stopping() in long loops",
         )
 
@@ -202,9 +202,10 @@ class ThreadPlace:
             return
         self._end_life(error)
         if shift.cancel(call, error):
-            after(self._clock, self._patience, partial(self._left, call, error))
+            after(self._clock, self._patience, partial(self._left, call, error, self._patience))
         else:
-            self._left(call, error)
+            # Plain code had time only if it was asked before.
+            self._left(call, error, self._patience if call is self._asked else 0.0)
 
     def _end_life(self, error: BaseException) -> None:
         """The steps of a worker that nobody takes any more."""
@@ -216,11 +217,11 @@ class ThreadPlace:
             if step is not None:
                 step.future.end(None, error)
 
-    def _left(self, call: Submission, error: BaseException) -> None:
+    def _left(self, call: Submission, error: BaseException, waited: float) -> None:
         goes_on = call is self._asked and self._shift.current is call
         if goes_on or not call.future.done():
             self.abandoned += 1
-            self._leave_alone(call, error)
+            self._leave_alone(call, error, waited)
 
     def join(self, timeout: float | None) -> bool:
         """Block until the thread has ended; whether it was in time."""
