@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,9 @@ async def test_an_entry_that_is_cancelled_leaves_nothing(url: str) -> None:
     assert step > 0 or url == "memory://"
 
 
-async def test_a_first_use_that_is_cancelled_is_tried_again(url: str) -> None:
+async def test_a_first_use_that_is_cancelled_is_tried_again(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in range(200):
         app = Treadle(url)
 
@@ -43,3 +46,6 @@ async def test_a_first_use_that_is_cancelled_is_tried_again(url: str) -> None:
         if not cancelled:
             break
     assert step > 0 or url == "memory://"
+    # What went on for nobody has not failed for nobody.
+    gc.collect()
+    assert "_carry_out" not in caplog.text

@@ -482,18 +482,3 @@ def _at_once() -> Any:
     from treadle import Retry, backoff
 
     return Retry(3, backoff=backoff.fixed(0))
-
-
-class Slotted:
-    __slots__ = ("index",)
-
-
-def test_a_class_whose_objects_can_be_given_nothing_is_no_worker() -> None:
-    for cls in (int, dict, str):
-        with pytest.raises(InvalidOption, match=f"worker={cls.__name__} is no class of workers"):
-            Foreman(cls)
-
-
-async def test_a_class_with_room_for_its_index_is_a_worker() -> None:
-    async with Foreman(Slotted, max_workers=1) as foreman:
-        assert len(foreman.workers) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cancelling import cancelled_at
 from tests.stateful.kit import Browser, Log, Session
+from treadle import InvalidOption
 from treadle.foreman import foreman as module
 from treadle.foreman.heartbeat import Heartbeat
 from treadle.pools.places.make import Maker
@@ -81,3 +82,18 @@ async def test_an_entry_that_is_cancelled_leaves_nothing(worker: Any, log: Log) 
         is_gone(log)
     assert step > 1
     await foreman.stop()
+
+
+class Slotted:
+    __slots__ = ("index",)
+
+
+def test_a_class_whose_objects_can_be_given_nothing_is_no_worker() -> None:
+    for cls in (int, dict, str):
+        with pytest.raises(InvalidOption, match=f"worker={cls.__name__} is no class of workers"):
+            Foreman(cls)
+
+
+async def test_a_class_with_room_for_its_index_is_a_worker() -> None:
+    async with Foreman(Slotted, max_workers=1) as foreman:
+        assert len(foreman.workers) == 1
