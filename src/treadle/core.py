@@ -378,6 +378,13 @@ class Core:
             level = self._levels[loop] = Level()
         return level
 
+    async def leave_level(self) -> None:
+        """Leave the dependencies of the app in the running loop, and close them as the last one."""
+        level = self.app_level()
+        level.users -= 1
+        if level.users == 0:
+            await level.aclose()
+
     def reopen(self) -> None:
         """Allow verbs again after a close."""
         self._closed = False
