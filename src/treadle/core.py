@@ -238,7 +238,11 @@ class Core:
         eager = self.store.eager
         if eager is not None:
             return eager.call(self.background, verb())
-        return self.background.call(verb())
+        try:
+            return self.background.call(verb())
+        finally:
+            if self._closed:  # it was refused, and nobody else would end the thread
+                self.background.close()
 
     def task_of(self, task: object) -> Task[Any, Any]:
         """The task of what a user names: a task, a copy of one, its function, its name.
