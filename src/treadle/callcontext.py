@@ -49,7 +49,6 @@ class CallContext(Context):
         self._footing = footing
         self._log = None
         self._state = None
-        self.over = False
 
     @property
     def task_name(self) -> str:

@@ -165,11 +165,11 @@ def _returned(
 
 def _unawaited(task: Task[..., Any], value: Any) -> PayloadError | None:
     """What is wrong with a result that should have been awaited; ``None`` for any other."""
+    kind = type(value).__name__
     if not is_awaitable(value):
         return None
     if isinstance(value, CoroutineType):
         value.close()  # nobody will run it, as the message says
-    kind = type(value).__name__
     return NotEncodable(
         f"task {task.name!r}: result: it returned a {kind}, which nobody awaits. Where a plain "
         "decorator surrounds 'async def', make its wrapper 'async def' and await the call in it; "
