@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,6 +17,7 @@ from treadle.durations import Duration, seconds
 from treadle.enqueueing import BoundTask, send, send_blocking, send_many, send_many_blocking
 from treadle.errors import InvalidCall, InvalidOption
 from treadle.followups import rehearse
+from treadle.guards import is_text
 from treadle.hints import missing
 from treadle.injected import Scope, check_parameters
 from treadle.job import Job
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Treadle"]
 
+_LONGEST_ID = 128
+
 P = ParamSpec("P")
 R = TypeVar("R")
 W = TypeVar("W")
@@ -60,7 +64,8 @@ class Treadle:
     """Tasks, and a place where their jobs live.
 
     Nothing is opened before it is needed. ``async with app:`` (or ``with app:``) opens it on
-    entry and closes it on exit; without, ``aclose()`` or the end of the process closes it.
+    entry and closes it on exit, of several such blocks on the last one; without, ``aclose()`` or
+    the end of the process closes it.
 
     Args:
         url: of the backend: ``memory://``, ``sqlite:///jobs.db`` … By default what is
@@ -70,6 +75,9 @@ class Treadle:
 
     def __init__(self, url: str | None = None, **options: Unpack[AppOptions]) -> None:
         self.core = make_core(url, options)
+        # How many blocks of ``with app:`` are open, in all threads.
+        self._blocks = 0
+        self._entering = threading.Lock()
         if options.get("eager"):
             self.core.store = self._eager_store("memory://", options.get("eager"))
         for one in options.get("middleware", ()):
@@ -287,8 +295,20 @@ class Treadle:
         Args:
             job_id: as in ``job.id``.
             task: whose result it is, for the type of ``result()``.
+
+        Raises:
+            InvalidOption: no job can have such an id.
+            UnknownTask: the task is none of this app.
         """
-        return Job(self.core, job_id, task, created=False)
+        if not is_text(job_id, _LONGEST_ID):
+            raise InvalidOption(
+                f"job_id={job_id!r:.200} is not the id of a job: a text of 1 to {_LONGEST_ID} "
+                "characters that can be seen, as in job.id",
+                option="job_id",
+                value=job_id,
+            )
+        known = None if task is None else self.core.task_of(task)
+        return Job(self.core, job_id, known, created=False)
 
     async def ajobs(self, query: Query | None = None, **conditions: Unpack[Conditions]) -> Page:
         """A page of the jobs for which all conditions hold, newest first.
@@ -492,9 +512,11 @@ class Treadle:
         try:
             await self.aopen()
         except BaseException:
-            await self.aclose()  # nobody else will: there is no exit without an entry
+            if not self._blocks:
+                await self.aclose()  # nobody else will: there is no exit without an entry
             raise
         self.core.app_level().users += 1
+        self._enter()
         return self
 
     async def __aexit__(
@@ -503,15 +525,21 @@ class Treadle:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        if self._leave():
+            await self.core.leave_level()
+        else:
+            await self.aclose()
 
     def __enter__(self) -> Self:
         refuse_in_loop("Treadle.__enter__", "app.aopen")
         try:
-            return self.core.call(self.aopen, "Treadle.__enter__", "app.aopen")
+            self.core.call(self.aopen, "Treadle.__enter__", "app.aopen")
         except BaseException:
-            self.close()  # nobody else will: there is no exit without an entry
+            if not self._blocks:
+                self.close()  # nobody else will: there is no exit without an entry
             raise
+        self._enter()
+        return self
 
     def __exit__(
         self,
@@ -519,7 +547,18 @@ class Treadle:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if not self._leave():
+            self.close()
+
+    def _enter(self) -> None:
+        with self._entering:
+            self._blocks += 1
+
+    def _leave(self) -> bool:
+        """Whether other blocks still need the app: the last one that is left closes it."""
+        with self._entering:
+            self._blocks = max(0, self._blocks - 1)
+            return self._blocks > 0
 
 
 def _imported(name: str) -> ModuleType:

@@ -76,9 +76,9 @@ class Bus:
             queue: glob for the name of the queue.
 
         Raises:
-            InvalidOption: no event has such a name.
+            InvalidOption: no event has such a name, or what is to be called is no function.
         """
-        names = [name for name in NAMES if fnmatchcase(name, pattern)]
+        names = [name for name in NAMES if fnmatchcase(name, str(pattern))]
         if not names:
             raise InvalidOption(
                 f"no event matches {pattern!r}; the events are: {', '.join(NAMES)}",
@@ -87,6 +87,12 @@ class Bus:
             )
 
         def add(observer: F) -> F:
+            if not callable(observer):
+                raise InvalidOption(
+                    f"fn={observer!r} is not a function; give one of one event: def told(event): …",
+                    option="fn",
+                    value=observer,
+                )
             watch = _Watch(pattern, observer, task, queue)
             self._watches = (*self._watches, watch)
             self.heard = True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NoReturn
 
 import msgspec
 
 from treadle.codec.small import remark
 from treadle.context import Context
+from treadle.durations import moment
 from treadle.errors import UsageError
 from treadle.guards import finite
 from treadle.logs import Logger, get_logger
@@ -68,7 +69,7 @@ class CallContext(Context):
     def deadline(self) -> datetime | None:
         """When this attempt times out."""
         due = self._footing.deadline
-        return None if due is None else datetime.fromtimestamp(due, UTC)
+        return None if due is None else moment(due)
 
     @property
     def stopping(self) -> bool:

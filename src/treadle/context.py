@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from treadle.arguments import arguments_of, call_of
 from treadle.codec import natural_decode, natural_encode
 from treadle.codec.small import encoded_meta, remark
+from treadle.durations import moment
 from treadle.errors import NotEncodable, NotOpen, Unsupported, UsageError
 from treadle.events import Event
 from treadle.guards import finite
@@ -65,7 +66,7 @@ class Context:
 
     __slots__ = (
         "_core", "_deadline", "_headers", "_lease", "_log", "_note", "_result", "_state", "_task",
-        "_term", "channel", "committed", "follow_ups",
+        "_term", "channel", "committed", "follow_ups", "over",
     )  # fmt: skip
 
     phase = "run"
@@ -89,6 +90,8 @@ class Context:
         self._result: bytes | None = None
         # Its transaction was the end of the attempt.
         self.committed = False
+        # Its code has returned or raised: what it says from now on would reach nobody.
+        self.over = False
         self._headers = headers
         self._deadline = deadline
         self._log: Logger | None = None
@@ -182,12 +185,12 @@ class Context:
     @property
     def enqueued_at(self) -> datetime:
         """When the job was accepted, by the clock of the store."""
-        return datetime.fromtimestamp(self._lease.created, UTC)
+        return moment(self._lease.created)
 
     @property
     def deadline(self) -> datetime | None:
         """When this attempt times out."""
-        return None if self._deadline is None else datetime.fromtimestamp(self._deadline, UTC)
+        return None if self._deadline is None else moment(self._deadline)
 
     @property
     def stopping(self) -> bool:
@@ -255,7 +258,9 @@ class Context:
 
         Raises:
             NotEncodable: a value is not JSON, or all of them have more than 16 KiB.
+            UsageError: the attempt has ended.
         """
+        self._check_going("ctx.note()")
         before = self._note or Note()
         together = {**before.meta, **meta}
         encoded_meta(together)
@@ -271,7 +276,9 @@ class Context:
         Raises:
             NotEncodable: it cannot be carried.
             PayloadTooLarge: it has more than ``max_payload`` bytes.
+            UsageError: the attempt has ended.
         """
+        self._check_going("ctx.checkpoint()")
         try:
             codec = self._core.codec
             bound = codec.binding(self.task_name, self.job_id)
@@ -344,6 +351,15 @@ class Context:
             raise UsageError(
                 f"{what} comes too late: the attempt has ended with its ctx.transaction()"
             )
+        self._check_going(what)
+
+    def _check_going(self, what: str) -> None:
+        if self.over:
+            raise UsageError(
+                f"{what} comes too late: attempt {self.attempt} of job {self.job_id} has ended. "
+                "A thread or task that outlives the function it came from enqueues by "
+                "task.enqueue(…), or is waited for by that function"
+            )
 
     def _end_with(self, unit: Unit) -> None:
         """Have the commit end this attempt.
@@ -407,7 +423,7 @@ class Context:
 
         Raises:
             UsageError: the attempt has 1,000 of them already, or the job is the last of
-                ``max_depth`` that have each enqueued the next one.
+                ``max_depth`` that have each enqueued the next one, or the attempt has ended.
         """
         self._check_open("ctx.enqueue()")
         if len(self.follow_ups) >= _MOST_FOLLOW_UPS:
@@ -439,12 +455,19 @@ CONTEXT: Context = cast("Context", _ContextMark())
 class Attempting:
     """An attempt that may be asked for its context, which most never are."""
 
-    __slots__ = ("_context", "_facts")
+    __slots__ = ("_context", "_facts", "_over")
 
     def __init__(self, *facts: Any) -> None:
         # core, task, lease, headers, channel, deadline, term: what makes the context.
         self._facts = facts
         self._context: Context | None = None
+        self._over = False
+
+    def end(self) -> None:
+        """Its code has returned or raised."""
+        self._over = True
+        if self._context is not None:
+            self._context.over = True
 
     @property
     def context(self) -> Context:
@@ -462,6 +485,7 @@ class Attempting:
                 deadline=deadline,
                 term=term,
             )
+            self._context.over = self._over
         return self._context
 
     def descent(self, *, at_once: bool) -> dict[str, Any]:

@@ -230,7 +230,11 @@ class Core:
         eager = self.store.eager
         if eager is not None:
             return eager.call(self.background, verb())
-        return self.background.call(verb())
+        try:
+            return self.background.call(verb())
+        finally:
+            if self._closed:  # it was refused, and nobody else would end the thread
+                self.background.close()
 
     def task_of(self, task: object) -> Task[Any, Any]:
         """The task of what a user names: a task, a copy of one, its function, its name.
@@ -369,6 +373,13 @@ class Core:
         if level is None:
             level = self._levels[loop] = Level()
         return level
+
+    async def leave_level(self) -> None:
+        """Leave the dependencies of the app in the running loop, and close them as the last one."""
+        level = self.app_level()
+        level.users -= 1
+        if level.users == 0:
+            await level.aclose()
 
     def reopen(self) -> None:
         """Allow verbs again after a close."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from treadle.errors import InvalidOption
 
-__all__ = ["Duration", "local_deadline", "seconds", "timestamp"]
+__all__ = ["Duration", "local_deadline", "moment", "seconds", "timestamp"]
 
 Duration = float | int | timedelta | str
 """Seconds, a ``timedelta``, or text such as ``"5m"``, ``"1h30m"``, ``"250ms"``, ``"minute"``."""
@@ -18,10 +18,14 @@ _UNITS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|us|w|d|h|m|s)\s*")
 _WORDS = re.compile(r"(?<![a-z])(week|day|hour|minute|second)s?(?![a-z])")
 _NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
+# A hundred years: clocks, timers and calendars can count so far, and few mean more.
+_LONGEST = 36_525 * 86_400.0
+# A day from the ends of the calendar, so that they are points in time in every zone.
+_FIRST, _LAST = -62_135_510_400.0, 253_402_214_400.0
 
 
 def seconds(value: Duration, option: str) -> float:
-    """A duration in seconds: finite and not negative.
+    """A duration in seconds: from 0 to a hundred years.
 
     Args:
         value: a number of seconds, a ``timedelta``, or text: numbers with the units ``w d h m
@@ -30,7 +34,7 @@ def seconds(value: Duration, option: str) -> float:
         option: what the value is for; named by the error.
 
     Raises:
-        InvalidOption: it is something else, negative, infinite or not a number.
+        InvalidOption: it is something else, negative, longer, infinite or not a number.
     """
     if isinstance(value, str):
         result = _parse(value, option)
@@ -42,6 +46,8 @@ def seconds(value: Duration, option: str) -> float:
         raise _refused(value, option, "is not a finite duration")
     if result < 0:
         raise _refused(value, option, "is negative")
+    if result > _LONGEST:
+        raise _refused(value, option, "is longer than a hundred years")
     return result
 
 
@@ -67,6 +73,11 @@ def timestamp(value: datetime, option: str) -> float:
             value=value,
         )
     return value.timestamp()
+
+
+def moment(at: float) -> datetime:
+    """A point in time in UTC. What is beyond the calendar is the end of it."""
+    return datetime.fromtimestamp(min(max(at, _FIRST), _LAST), UTC)
 
 
 def _float(value: Any, option: str) -> float:

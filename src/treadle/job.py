@@ -286,11 +286,11 @@ class Job(Generic[R_co]):
 
         Returns:
             False when it runs or has ended.
+
+        Raises:
+            InvalidOption: it is not a whole number from -100 to 100.
+            JobNotFound: there is no such job.
         """
-        if not -100 <= priority <= 100:
-            raise InvalidOption(
-                f"priority={priority!r} is not from -100 to 100", option="priority", value=priority
-            )
         return await self._alter(Reprioritise(priority=priority))
 
     def reprioritise(self, priority: int) -> bool:

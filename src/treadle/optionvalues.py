@@ -38,6 +38,8 @@ __all__ = ["DECLARED", "FOR_CALLS", "check_together"]
 Fields = dict[str, Any]
 Reader = Callable[[Any, Reading], Fields]
 _MOST_TAGS = 100
+# What all stores can keep.
+_MOST = (1 << 31) - 1
 _QUEUE_SIGNS = re.compile(r"[^A-Za-z0-9_:-]")
 
 
@@ -47,12 +49,13 @@ def _queue(value: Any, reading: Reading) -> Fields:
     return {"queue": check_queue(value)}
 
 
-def _whole(option: str, least: int, most: float = math.inf) -> Reader:
+def _whole(option: str, least: int, most: int = _MOST) -> Reader:
     """A reader of whole numbers between two bounds."""
 
     def read(value: Any, reading: Reading) -> Fields:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            bounds = f"from {least}" + ("" if most == math.inf else f" to {most}")
+            too_much = isinstance(value, int) and value > most
+            bounds = f"from {least}" + (f" to {most}" if most != _MOST or too_much else "")
             raise reading.refuse(option, value, f"a whole number {bounds}")
         return {option: value}
 

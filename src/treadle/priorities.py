@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CRITICAL", "HIGH", "LOW", "NORMAL"]
+__all__ = ["CRITICAL", "HIGH", "LOW", "NORMAL", "is_priority"]
 
 LOW: Final = -10
 """After what is normal."""
@@ -14,3 +14,8 @@ HIGH: Final = 10
 """Before what is normal."""
 CRITICAL: Final = 20
 """Before everything that has one of the other names."""
+
+
+def is_priority(value: object) -> bool:
+    """Whether it is a whole number from -100 to 100."""
+    return isinstance(value, int) and not isinstance(value, bool) and -100 <= value <= 100

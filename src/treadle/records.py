@@ -14,12 +14,13 @@ it, and the collector of Python need not look at it again and again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
 import msgspec
 
+from treadle.durations import moment
 from treadle.faults import Fault
 from treadle.guards import ExplainedStruct
 
@@ -414,7 +415,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def created_at(self) -> datetime:
         """When it was accepted, in UTC."""
-        return datetime.fromtimestamp(self.created, UTC)
+        return moment(self.created)
 
     @property
     def due_at(self) -> datetime | None:
@@ -445,7 +446,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def _moment(at: float | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC)
+    return None if at is None else moment(at)
 
 
 class SessionInfo(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

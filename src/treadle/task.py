@@ -176,7 +176,7 @@ class Task(Generic[P, R_co]):
         """Of its function."""
         return self._registration.signature
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Future[R_co]:
         """Call it now, in a pool of this process; no job is made. Never blocks in an event loop.
 
         The call runs in the mode of the task, with its retry, timeout and limits. Those count in
@@ -204,11 +204,11 @@ class Task(Generic[P, R_co]):
         """As :meth:`map`, for items that are the arguments of each call: ``[(1, 2), (3, 4)]``."""
         return bound_here(self).starmap(items, **options)
 
-    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundTask[R_co]:
+    def bind(self, /, *args: P.args, **kwargs: P.kwargs) -> BoundTask[R_co]:
         """A call to be enqueued with others: ``app.enqueue_many([fetch.bind(url), …])``."""
         return BoundTask(self, args, kwargs)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """A durable job of this call. Returns when the store has accepted it.
 
         Raises:
@@ -220,7 +220,7 @@ class Task(Generic[P, R_co]):
         call = BoundTask(self, args, kwargs)
         return send_blocking(self._home(), call, *self._verb("enqueue"))
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """A durable job of this call. Returns when the store has accepted it.
 
         Calls that are awaited at the same time are pushed together.
@@ -325,7 +325,7 @@ class Task(Generic[P, R_co]):
 class PlainTask(Task[P, R_co]):
     """A task of a plain function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function, here and now."""
         result: R_co = self.fn(*args, **kwargs)
         return result
@@ -334,7 +334,7 @@ class PlainTask(Task[P, R_co]):
 class AsyncTask(Task[P, R_co]):
     """A task of an ``async def`` function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         """Call the function: a coroutine to be awaited here and now."""
         coroutine: Coroutine[Any, Any, R_co] = self.fn(*args, **kwargs)
         return coroutine

@@ -18,6 +18,9 @@ from tests.backends.sqlite_support import claim, finish, job, jobs, opened, sess
 from treadle.backends.sqlite import connect
 from treadle.backends.sqlite.backend import SqliteBackend
 from treadle.backends.sqlite.disk import Ballast, file_system, prepare
+from treadle.backends.sqlite.reader import Reader
+from treadle.backends.sqlite.statements import Statements
+from treadle.clock import SystemClock
 from treadle.errors import (
     BackendFull,
     BackendReadOnly,
@@ -56,6 +59,20 @@ def test_a_url_without_a_file_is_refused(url: str) -> None:
     """With what to write instead."""
     with pytest.raises(InvalidOption, match="url"):
         connect(url)
+
+
+def test_what_follows_a_hash_is_not_passed_over() -> None:
+    """The jobs would be in a file of another name."""
+    with pytest.raises(InvalidOption, match="%23 for # anywhere"):
+        connect("sqlite:///jobs#1.db")
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    link = tmp_path / "jobs.db"
+    link.symlink_to(link)
+    if sys.version_info < (3, 13):  # later ones leave it to the open
+        with pytest.raises(InvalidOption, match="cannot be followed"):
+            connect(f"sqlite:///{link}")
 
 
 def test_a_database_in_memory_is_refused() -> None:
@@ -216,6 +233,21 @@ async def test_a_file_that_was_removed_is_noticed(tmp_path: Path) -> None:
             await backend.push([job()])
         (tmp_path / "elsewhere.db").rename(path)
         assert [one.status for one in await backend.push([job()])] == [PushStatus.CREATED]
+
+
+async def test_who_reads_makes_no_file_in_the_place_of_one_that_was_removed(tmp_path: Path) -> None:
+    """An empty one would stand where the jobs are to be put back."""
+    path, aside = tmp_path / "jobs.db", tmp_path / "aside.db"
+    async with opened(path) as backend:
+        await backend.push([job()])
+        path.rename(aside)
+        reader = Reader(str(path), Statements({}), SystemClock())
+        with pytest.raises(BackendUnavailable, match="was removed while it was open"):
+            reader.open()
+        assert not path.exists()
+        aside.rename(path)
+        reader.open()
+        reader.close()
 
 
 async def test_a_file_that_was_replaced_is_noticed(tmp_path: Path) -> None:

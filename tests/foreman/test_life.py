@@ -11,7 +11,7 @@ import pytest
 
 from tests.foreman.kit import Manual, advance_until, listen, names, record_of
 from treadle import CONTEXT, Context, Depends, JobFailed, JobState, Retry, Treadle
-from treadle.errors import NotOpen, RetryLater
+from treadle.errors import InvalidOption, NotOpen, RetryLater
 from treadle.foreman import foreman as foreman_module
 from treadle.foreman.serve import RECYCLED, serve
 from treadle.testing import eventually
@@ -376,3 +376,15 @@ async def test_a_job_that_runs_at_most_once_fails_when_it_is_stopped(app: Treadl
     assert (record.state, record.cause) == (JobState.FAILED, "crashed")
     with pytest.raises(JobFailed, match="the foreman stopped"):
         await job.aresult()
+
+
+@pytest.mark.parametrize("name", ["", 3, "a\nb", "x" * 201])
+def test_a_name_that_nobody_could_read_is_refused(name: Any) -> None:
+    """Whoever lists the foremen would stumble over it."""
+    with pytest.raises(InvalidOption, match=r"foreman name=.* is not a text of 1 to 200"):
+        Treadle("memory://").foreman(name=name)
+
+
+def test_weights_in_a_dict_are_not_passed_over() -> None:
+    with pytest.raises(InvalidOption, match="with weights 'a:5,b'"):
+        Treadle("memory://").foreman(queues={"mail": 5})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from errno import EAGAIN, ENOENT, ENOMEM
 from pathlib import Path
@@ -239,3 +241,15 @@ async def test_a_child_that_does_not_keep_its_grace_is_killed(
     supervisor._kill()
     assert await running == 0
     assert process.signals == [signal.SIGTERM, signal.SIGKILL]
+
+
+def test_a_child_whose_supervisor_died_before_it_gave_orders_ends_quietly() -> None:
+    """As of many that are started while their supervisor is killed."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "treadle.foreman.child"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")

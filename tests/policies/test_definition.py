@@ -208,6 +208,8 @@ def test_an_error_of_the_code_inside_stays_what_it_is() -> None:
         (lambda: Rate(5, per=1, algorithm="gcar"), r"algorithm: .* \(did you mean 'gcra'\?\)"),
         (lambda: Rate(5, per=1, key=""), "key: '' is not a text without '@'"),
         (lambda: Rate(5, per=1, key="a@b"), "key: 'a@b' is not a text without '@'"),
+        (lambda: Slots(5, key="user:{id}"), "is not filled in; say .*: by='id'"),
+        (lambda: Rate(5, per=1, key="{user.id:>4}"), "is not filled in; say .*: by='user'"),
         (lambda: Slots(5, by="no name"), "by: 'no name' is not the name of a parameter"),
         (lambda: Slots(5, by=3), "by: 3 is not the name of a parameter"),
         (lambda: Slots(0), "slots: 0 is not a whole number from 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.queue.conftest import run_all
 from treadle import Depends, Event, InvalidOption, JobState, Treadle, UnknownOption
 from treadle.backends.memory.client import MemoryBackend
 from treadle.clock import SystemClock
-from treadle.errors import BackendError, OutcomeUnknown, Unsupported
+from treadle.errors import BackendError, NotOpen, OutcomeUnknown, Unsupported
 from treadle.ports import Delete, Feature, QueueRule
 from treadle.records import Pushed, PushStatus
 from treadle.testing import ManualClock
@@ -323,3 +324,59 @@ class TestQueues:
     def test_a_bad_name_is_refused(self) -> None:
         with pytest.raises(InvalidOption, match="is not a queue name"):
             Treadle("memory://").queue("a b")
+
+
+class TestBlocks:
+    def test_of_several_the_last_one_closes_the_app(self, tmp_path: Path) -> None:
+        app = Treadle(f"sqlite:///{tmp_path / 'jobs.db'}")
+        task = app.task(name="t")(double)
+        with app:
+            with app:
+                job = task.enqueue(1)
+            assert job.state() is JobState.QUEUED
+            thread = threading.Thread(target=app.__enter__)
+            thread.start()
+            thread.join()
+        assert job.state() is JobState.QUEUED
+        app.__exit__(None, None, None)
+        with pytest.raises(NotOpen, match="the app was closed"):
+            job.state()
+
+    async def test_in_a_loop_what_lives_as_long_as_the_app_is_closed_once(self) -> None:
+        ended: list[str] = []
+
+        async def get() -> AsyncIterator[str]:
+            yield "value"
+            ended.append("get")
+
+        app = Treadle("memory://")
+
+        @app.task(name="t")
+        async def take(value: str = Depends(get, scope="app")) -> str:
+            return value
+
+        async with app:
+            async with app:
+                job = await take.aenqueue()
+                async with app.foreman(burst=True) as foreman:
+                    await foreman.join()
+            assert await job.aresult() == "value"
+            assert ended == []
+        assert ended == ["get"]
+        with pytest.raises(NotOpen):
+            await job.astate()
+
+    async def test_a_close_by_name_does_not_wait_for_blocks(self) -> None:
+        app = Treadle("memory://")
+        async with app:
+            await app.aclose()
+            with pytest.raises(NotOpen):
+                await app.ajobs()
+        async with app:
+            assert (await app.ajobs()).records == ()
+
+
+@pytest.mark.parametrize("told", [3, "x", object()])
+def test_only_functions_are_told_of_events(told: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"fn=.* is not a function; give one of one event"):
+        Treadle("memory://").on("job.*", told)

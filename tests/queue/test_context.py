@@ -300,3 +300,58 @@ async def test_the_log_carries_the_job(memory: Treadle, caplog: pytest.LogCaptur
 def test_the_mark_reads_well() -> None:
     assert repr(CONTEXT) == "CONTEXT"
     assert datetime.fromtimestamp(0, UTC).tzinfo is UTC
+
+
+async def test_what_is_said_after_the_end_is_refused(app: Treadle) -> None:
+    """It would reach nobody: a follow-up would be a handle on a job that never is."""
+    kept: list[Context] = []
+
+    @app.task(name="second")
+    async def second() -> None: ...
+
+    @app.task(name="first")
+    def first(ctx: Context = CONTEXT) -> None:
+        kept.append(ctx)
+
+    @app.task(name="failing")
+    async def failing() -> None:
+        kept.append(current())
+        raise ValueError
+
+    jobs = [await first.aenqueue(), await failing.aenqueue()]
+    await run_all(app)
+    assert {ctx.job_id for ctx in kept} == {job.id for job in jobs}
+    for ctx in kept:
+        late = rf"comes too late: attempt 1 of job {ctx.job_id} has ended"
+        with pytest.raises(UsageError, match=late):
+            ctx.enqueue(second)
+        with pytest.raises(UsageError, match=late):
+            ctx.note(pages=1)
+        with pytest.raises(UsageError, match=late):
+            ctx.checkpoint(1)
+        with pytest.raises(UsageError, match=late):
+            ctx.returns(1)
+        ctx.check()
+        ctx.progress(1)  # who repeats its last word loses nothing
+
+
+async def test_a_task_that_outlives_its_attempt_is_told(memory: Treadle) -> None:
+    go = asyncio.Event()
+    left: list[asyncio.Task[Any]] = []
+
+    @memory.task(name="second")
+    async def second() -> None: ...
+
+    async def later() -> None:
+        await go.wait()
+        current().enqueue(second)
+
+    @memory.task(name="first")
+    async def first() -> None:
+        left.append(asyncio.create_task(later()))
+
+    await first.aenqueue()
+    await run_all(memory)
+    go.set()
+    with pytest.raises(UsageError, match="comes too late"):
+        await left[0]

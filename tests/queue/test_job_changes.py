@@ -21,8 +21,8 @@ from treadle import (
     UnknownOption,
 )
 from treadle.errors import UnknownTask
-from treadle.ports import Cancel, Delete
-from treadle.records import Cause
+from treadle.ports import Cancel, Delete, Reprioritise, Reschedule
+from treadle.records import At, Cause, In
 
 
 class TestChanges:
@@ -199,3 +199,41 @@ class TestFinding:
         await declare(app).add.aenqueue_many([(n,) for n in range(3)])
         altered = await app.aalter(Cancel(), state="queued")
         assert len(altered.done) == 3
+
+
+class TestWhatIsNoChange:
+    @pytest.mark.parametrize("priority", [1.5, "high", None, True, 101, float("nan")])
+    async def test_a_priority_that_no_job_can_have(self, app: Treadle, priority: Any) -> None:
+        """A store would keep it, and could not read the job any more."""
+        job = await declare(app).add.aenqueue(1)
+        with pytest.raises(InvalidOption, match=r"priority=.* is not a whole number from -100"):
+            await job.areprioritise(priority)
+        with pytest.raises(InvalidOption, match=r"priority=.* is not a whole number from -100"):
+            await app.aalter(Reprioritise(priority=priority), task="*")
+        await run_all(app)
+        assert await job.aresult() == 3
+
+    @pytest.mark.parametrize("change", [Cancel, "cancel", None])
+    async def test_what_is_none(self, memory: Treadle, change: Any) -> None:
+        with pytest.raises(InvalidOption, match=r"is not a change; .*Cancel\(…\), Retry\(…\)"):
+            await memory.aalter(change, task="*")
+
+    @pytest.mark.parametrize("due", [5, None, In(float("nan")), At("soon")])  # type: ignore[arg-type]
+    async def test_what_is_no_point_in_time(self, memory: Treadle, due: Any) -> None:
+        with pytest.raises(InvalidOption, match=r"is not a point in time; give In\(60.0\)"):
+            await memory.aalter(Reschedule(due=due), task="*")
+
+
+class TestHandles:
+    @pytest.mark.parametrize("job_id", ["", "\udcff", "a\0b", "x" * 129, 3, None, b"x"])
+    def test_what_can_be_no_id(self, app: Treadle, job_id: Any) -> None:
+        with pytest.raises(InvalidOption, match="is not the id of a job"):
+            app.job(job_id)
+        with pytest.raises(InvalidOption, match="is not a job or the id of one"):
+            declare(app).add.options(after=[job_id])
+
+    def test_a_task_by_its_name(self, memory: Treadle) -> None:
+        task = declare(memory).add
+        assert memory.job("x", task.name)._task is task  # type: ignore[call-overload]
+        with pytest.raises(UnknownTask, match="'nope'"):
+            memory.job("x", "nope")  # type: ignore[call-overload]

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.queue.conftest import run_all
 from treadle.app import Treadle
-from treadle.errors import InvalidCall, InvalidOption, NotOpen, UnknownTask, UsageError
+from treadle.errors import InvalidCall, InvalidOption, JobFailed, NotOpen, UnknownTask, UsageError
 from treadle.task import task
 
 
@@ -271,3 +272,49 @@ def test_what_a_task_does_not_have_is_found_out_as_ever() -> None:
     assert not hasattr(made, "zzz")
     assert not hasattr(type(made).__new__(type(made)), "name"), "before anything is set"
     assert copy.copy(made).name == made.name
+
+
+class TestNamesOfParameters:
+    async def test_any_name_can_be_one(self) -> None:
+        """Also those that the verbs have themselves."""
+        app = make()
+
+        @app.task(name="t")
+        async def keep(self: int, args: int = 0, kwargs: int = 0, task: int = 0) -> list[int]:
+            return [self, args, kwargs, task]
+
+        @app.task(name="more")
+        async def more(first: int, /, **rest: int) -> dict[str, int]:
+            return rest
+
+        jobs = [
+            await keep.aenqueue(self=1, args=2, kwargs=3, task=4),
+            await app.aenqueue(keep, self=1, args=2, kwargs=3, task=4),
+            *await app.aenqueue_many([keep.bind(self=1, args=2, kwargs=3, task=4)]),
+            *await keep.aenqueue_many([{"self": 1, "args": 2, "kwargs": 3, "task": 4}]),
+        ]
+        other = await more.aenqueue(1, first=2, self=3)
+        await run_all(app)
+        assert [await job.aresult() for job in jobs] == [[1, 2, 3, 4]] * 4
+        assert await other.aresult() == {"first": 2, "self": 3}
+        assert await keep(self=1) == [1, 0, 0, 0]
+        await app.aclose()
+
+
+async def test_a_result_that_nobody_awaits_is_explained() -> None:
+    """A plain decorator around ``async def`` makes a plain function of it."""
+
+    def traced(fn: Any) -> Any:
+        @functools.wraps(fn)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return fn(*args, **kwargs)
+
+        return wrapper
+
+    app = make()
+    job = await app.task(name="t")(traced(later)).aenqueue(1)
+    await run_all(app)
+    with pytest.raises(JobFailed, match="it returned a coroutine, which nobody awaits") as caught:
+        await job.aresult()
+    assert "make its wrapper 'async def'" in str(caught.value)
+    await app.aclose()

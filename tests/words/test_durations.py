@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.durations import seconds, timestamp
+from treadle.durations import moment, seconds, timestamp
 from treadle.errors import InvalidOption
 
 
@@ -67,6 +67,9 @@ def test_seconds(value: Any, expected: float) -> None:
         ("5m5m", "is not a duration"),
         ("5m x", "is not a duration"),
         ("nan", "is not a duration"),
+        (1e300, "is longer than a hundred years"),
+        (timedelta.max, "is longer than a hundred years"),
+        ("6000w", "is longer than a hundred years"),
     ],
 )
 def test_what_is_no_duration_is_refused_by_name(value: Any, says: str) -> None:
@@ -78,7 +81,7 @@ def test_what_is_no_duration_is_refused_by_name(value: Any, says: str) -> None:
     assert caught.value.value is value
 
 
-@given(st.integers(0, 10**6), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+@given(st.integers(0, 800_000), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
 def test_text_and_timedelta_agree(hours: int, minutes: int, secs: int, millis: int) -> None:
     text = f"{hours}h{minutes}m{secs}s{millis}ms"
     delta = timedelta(hours=hours, minutes=minutes, seconds=secs, milliseconds=millis)
@@ -102,3 +105,11 @@ def test_a_timestamp_does_not_depend_on_the_zone() -> None:
 def test_a_point_in_time_that_is_not_clear_is_refused(value: Any, says: str) -> None:
     with pytest.raises(InvalidOption, match=says):
         timestamp(value, "run_at")
+
+
+@pytest.mark.parametrize("at", [1e300, -1e300, 253_402_300_800.0, math.inf])
+def test_a_moment_beyond_the_calendar_is_its_end(at: float) -> None:
+    assert moment(at).year in (1, 9999)
+    for hours in (-14, 14):  # wherever it is looked at
+        moment(at).astimezone(timezone(timedelta(hours=hours)))
+    assert moment(0.0) == datetime(1970, 1, 1, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from treadle.durations import moment
 
 __all__ = ["ago", "iso", "lasted", "local", "short", "zone"]
 
@@ -11,31 +11,31 @@ def iso(timestamp: float | None) -> str | None:
     """A time for programs: ISO 8601, UTC, milliseconds."""
     if timestamp is None:
         return None
-    moment = datetime.fromtimestamp(timestamp, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = moment(timestamp)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def local(timestamp: float | None) -> str:
     """A time for people: local, with its zone."""
     if timestamp is None:
         return ""
-    return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    return moment(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def short(timestamp: float | None, now: float) -> str:
     """A local time for a narrow column whose heading names the zone: today without the date."""
     if timestamp is None:
         return ""
-    moment = datetime.fromtimestamp(timestamp, UTC).astimezone()
-    today = datetime.fromtimestamp(now, UTC).astimezone()
-    if moment.date() == today.date():
-        return moment.strftime("%H:%M:%S")
-    return moment.strftime("%m-%d %H:%M" if moment.year == today.year else "%Y-%m-%d")
+    at = moment(timestamp).astimezone()
+    today = moment(now).astimezone()
+    if at.date() == today.date():
+        return at.strftime("%H:%M:%S")
+    return at.strftime("%m-%d %H:%M" if at.year == today.year else "%Y-%m-%d")
 
 
 def zone(now: float) -> str:
     """The name of the local time zone."""
-    return datetime.fromtimestamp(now, UTC).astimezone().strftime("%Z")
+    return moment(now).astimezone().strftime("%Z")
 
 
 def lasted(seconds: float) -> str:

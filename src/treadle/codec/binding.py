@@ -60,7 +60,7 @@ class Binder:
             self._signature = inspect.Signature(list(self.parameters.values()))
             self.call = self._bound
 
-    def _bound(self, *args: Any, **kwargs: Any) -> Any:
+    def _bound(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.struct(**self._signature.bind(*args, **kwargs).arguments)
 
     def passed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

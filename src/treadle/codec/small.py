@@ -15,6 +15,7 @@ __all__ = ["MAX_META", "MAX_REMARK", "encoded_meta", "remark"]
 MAX_META = 16 << 10
 """Bytes of the metadata of a job as JSON."""
 _DEEPEST = 100
+_NO_JSON = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 MAX_REMARK = 1000
 """Characters of a remark: the message of a progress, the reason of a release."""
 
@@ -33,8 +34,9 @@ def encoded_meta(meta: Mapping[str, Any]) -> bytes:
                 path=f"{name!s:.100}",
             )
         try:
-            msgspec.json.decode(msgspec.json.encode({name: value}))
-        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            said = msgspec.json.decode(msgspec.json.encode({name: value}))
+            msgspec.msgpack.encode(said)  # in which whole numbers have 64 bits
+        except _NO_JSON as error:
             raise NotEncodable(
                 f"metadata {name!r:.100} is not JSON: {error!s:.200}", path=f"{name!s:.100}"
             ) from error

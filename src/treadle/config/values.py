@@ -11,7 +11,7 @@ from treadle.config.secrets import mask
 from treadle.config.settings import Settings
 from treadle.durations import seconds
 from treadle.errors import InvalidOption
-from treadle.guards import is_iterable
+from treadle.guards import is_iterable, is_mapping
 from treadle.queuenames import ALL, check_queue, weighted
 
 __all__ = ["FIELDS", "OPEN", "Field", "field_of", "read"]
@@ -128,7 +128,7 @@ def _names(value: Any, *, weights: bool) -> Any:
     """Names of queues, as a list; what is none is left for the type to refuse."""
     if isinstance(value, str):
         value = [name.strip() for name in value.split(",") if name.strip()]
-    if is_iterable(value):
+    if is_iterable(value) and not is_mapping(value):  # whose values would be passed over
         value = list(value)
         for name in value:
             if not isinstance(name, str):

@@ -63,7 +63,10 @@ def _serve() -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # tasks that read standard input find it empty
     os.close(nothing)
-    orders = msgspec.json.decode(pipe.readline(), type=Orders)
+    line = pipe.readline()
+    if not line:
+        return 0  # the supervisor has died meanwhile: there is nobody to serve for
+    orders = msgspec.json.decode(line, type=Orders)
 
     configure(level=orders.log_level, layout=orders.log_format)
     app: Any = load(orders.target)

@@ -36,6 +36,7 @@ from treadle.foreman.turns import Turns
 from treadle.foreman.unserved import warn_of_unknown
 from treadle.foreman.waits import within
 from treadle.foreman.watchdog import Watchdog
+from treadle.guards import is_text
 from treadle.logs import get_logger
 from treadle.policies.breaker import Breaker, BreakerChange, Outcome
 from treadle.policies.drive import Step
@@ -60,6 +61,7 @@ _SUCCESS = Outcome.SUCCESS
 _FLUSH, _LAST = 2.0, 3.0
 
 _log = get_logger("treadle.foreman")
+_LONGEST_NAME = 200
 
 
 class Foreman(Noticed):
@@ -92,6 +94,13 @@ class Foreman(Noticed):
         **options: Any,
     ) -> None:
         self.options: ForemanSettings = foreman_settings(core.settings.foreman, **options)
+        if name is not None and not is_text(name, _LONGEST_NAME):
+            raise InvalidOption(
+                f"foreman name={name!r} is not a text of 1 to {_LONGEST_NAME} characters that can "
+                "be seen; leave it away for one of host and process",
+                option="name",
+                value=name,
+            )
         self.name = name or f"{socket.gethostname()}:{os.getpid()}"
         self.burst = burst
         self._core = core

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from treadle.context import CURRENT, Attempting, Context
 from treadle.depends import in_thread
-from treadle.errors import PayloadError
+from treadle.errors import NotEncodable, PayloadError
 from treadle.failpoints import armed, failpoint
+from treadle.guards import is_awaitable
 from treadle.middleware import compose
 from treadle.policies.match import AttemptInfo
 from treadle.pools.sites.site import Call, Channel, Ended, Invoke
@@ -66,9 +68,11 @@ class JobProgram:
         # Whatever a task raises, SystemExit and KeyboardInterrupt included, is the end of
         # its attempt and not of the foreman.
         except BaseException as error:  # noqa: BLE001
+            attempting.end()
             if attempting.committed:
                 return _committed(attempting, error=error)
             return _raised(error, channel)
+        attempting.end()
         if attempting.committed:
             return _committed(attempting, value)
         return _returned(task, core, value, attempting, bound)
@@ -154,9 +158,24 @@ def _returned(
             return Ended(follow_ups=follow_ups)
         sealed = core.codec.seal(task.shape.encode_result(value), associated=bound)
     except PayloadError as error:
-        return Ended(error=error, unsendable=True)
+        return Ended(error=_unawaited(task, value) or error, unsendable=True)
     failpoint("result.serialised")
     return Ended(result=sealed, follow_ups=follow_ups)
+
+
+def _unawaited(task: Task[..., Any], value: Any) -> PayloadError | None:
+    """What is wrong with a result that should have been awaited; ``None`` for any other."""
+    kind = type(value).__name__
+    if not is_awaitable(value):
+        return None
+    if isinstance(value, CoroutineType):
+        value.close()  # nobody will run it, as the message says
+    return NotEncodable(
+        f"task {task.name!r}: result: it returned a {kind}, which nobody awaits. Where a plain "
+        "decorator surrounds 'async def', make its wrapper 'async def' and await the call in it; "
+        "else await it in the task, or give it to asyncio.run(…)",
+        path="result",
+    )
 
 
 def _info(core: Core, context: Context) -> AttemptInfo:

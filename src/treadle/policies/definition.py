@@ -15,6 +15,8 @@ from treadle.hints import did_you_mean
 __all__ = ["Definition", "number", "one_of", "refuse", "whole"]
 
 _D = TypeVar("_D", bound="Definition")
+# What all stores can keep.
+_MOST = sys.maxsize
 
 
 class Definition(metaclass=Explained):
@@ -92,9 +94,11 @@ def number(
 
 
 def whole(value: Any, option: str, *, least: int = 0) -> int:
-    """A whole number from ``least``."""
+    """A whole number from ``least``, which all stores can keep."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         refuse(option, value, f"a whole number from {least}")
+    if value > _MOST:
+        refuse(option, value, f"a whole number up to {_MOST}")
     return value
 
 

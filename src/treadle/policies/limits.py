@@ -8,6 +8,7 @@ pool for calls of workers. Both are given the same records, :class:`~treadle.rec
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -40,6 +41,7 @@ _OTHER_WORDS = {
     "moving_window": "sliding", "bucket": "token_bucket",
 }  # fmt: skip
 _TEXTS = (str, int, float, Decimal, UUID, Enum, date, PurePath, type(None))
+_FIELD = re.compile(r"\{([^\W\d]\w*)[^{}]*\}")  # of a template
 _LONGEST = 200  # characters of a value in a key; longer ones are hashed
 
 
@@ -296,6 +298,9 @@ def _valued(name: str, by: Reader | None, who: str, arguments: Mapping[str, Any]
 def _checked_key(key: Any) -> str | None:
     if key is not None and (not isinstance(key, str) or not key or "@" in key):
         refuse("key", key, "a text without '@'")
+    if isinstance(key, str) and (field := _FIELD.search(key)):
+        # It would be one limit for all of them, as the text stands there.
+        refuse("key", key, f"filled in; say which argument keeps calls apart: by={field[1]!r}")
     return key
 
 

@@ -25,13 +25,15 @@ class Url:
         try:
             parts = urlsplit(text)
             self.port: int | None = parts.port
+            if "#" in text:  # what follows it would be passed over
+                raise ValueError("a fragment")
             if any(letter.isspace() for letter in parts.netloc):
                 raise ValueError("a blank")
         except ValueError as error:
             # Neither the text nor what is said of it: they may hold a part of a password.
             raise InvalidOption(
                 f"url cannot be read ({type(error).__name__}): write scheme://user:password@"
-                "host:port/path, with %2F for / and %23 for # in the password",
+                "host:port/path, with %2F for / in the password and %23 for # anywhere",
                 option="url",
                 value="***",
             ) from None

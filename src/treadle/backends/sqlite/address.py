@@ -41,7 +41,7 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
     most = url.integer("max_failed", max_failed, least=0)
     address = Address(
         url=str(url),
-        path=str(Path(path).resolve()),
+        path=_whole(url, path),
         durability=url.choice("durability", "full", "normal"),
         foreign=url.choice("foreign", "refuse", "allow"),
         install=url.choice("install", "auto", "never") == "auto",
@@ -50,6 +50,18 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
     )
     url.refuse({}, known=_KNOWN)
     return address
+
+
+def _whole(url: Url, path: str) -> str:
+    """The path from the root, so that it stays the same when the working directory changes."""
+    try:
+        return str(Path(path).resolve())
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise InvalidOption(
+            f"url: the path of {str(url)!r} cannot be followed: {error}",
+            option="url",
+            value=str(url),
+        ) from None
 
 
 def _path(url: Url) -> str:

@@ -47,8 +47,14 @@ BUSY_MS = 30_000
 _OLDEST = (3, 35, 0)
 
 
-def connect(path: str, *, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
-    """A connection with the settings that all of them need."""
+def connect(path: str, *, busy_ms: int = BUSY_MS, make: bool = True) -> sqlite3.Connection:
+    """A connection with the settings that all of them need.
+
+    Args:
+        path: of the database.
+        busy_ms: how long locks may be waited for.
+        make: make the file where there is none.
+    """
     if sqlite3.sqlite_version_info < _OLDEST:
         raise Unsupported(
             f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed",
@@ -56,7 +62,8 @@ def connect(path: str, *, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
             feature="RETURNING",
         )
     connection = sqlite3.connect(
-        path,
+        path if make else f"{Path(path).as_uri()}?mode=rw",
+        uri=not make,
         timeout=busy_ms / 1000,
         isolation_level=None,
         check_same_thread=False,

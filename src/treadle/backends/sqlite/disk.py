@@ -10,7 +10,7 @@ from pathlib import Path
 
 from treadle.errors import BackendFull, BackendReadOnly, BackendUnavailable, SchemaMismatch
 
-__all__ = ["SIBLINGS", "Ballast", "Identity", "file_system", "prepare", "too_open"]
+__all__ = ["SIBLINGS", "Ballast", "Identity", "file_system", "moved", "prepare", "too_open"]
 
 _REMOTE = re.compile(
     r"nfs|cifs|smb|9p$|afs$|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2"
@@ -146,11 +146,7 @@ class Identity:
         if now == self._was:
             return
         what = "was removed" if now is None else "was replaced by another file"
-        raise BackendUnavailable(
-            f"{self._path!r} {what} while it was open. Put it back, or restart to begin with "
-            "what is there now.",
-            backend=self._path,
-        )
+        raise moved(self._path, what)
 
 
 class Ballast:
@@ -191,3 +187,12 @@ class Ballast:
         """Give the space back."""
         with contextlib.suppress(OSError):
             Path(self.path).unlink()
+
+
+def moved(path: str, what: str) -> BackendUnavailable:
+    """The error for a file that is not the one that was opened."""
+    return BackendUnavailable(
+        f"{path!r} {what} while it was open. Put it back, or restart to begin with what is there "
+        "now.",
+        backend=path,
+    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from treadle.backends.sqlite.database import BUSY_MS, connect, translate
+from treadle.backends.sqlite.disk import moved
 from treadle.backends.sqlite.statements import Statements
 from treadle.backends.sqlite.tx import Reading
 from treadle.clock import Clock
@@ -61,7 +63,10 @@ class Reader:
 
     def _connected(self) -> sqlite3.Connection:
         if self.connection is None:
-            self.connection = connect(self._path, busy_ms=self._busy_ms)
+            # Whoever reads makes no file: an empty one would stand where the jobs are put back.
+            if not Path(self._path).exists():
+                raise moved(self._path, "was removed")
+            self.connection = connect(self._path, busy_ms=self._busy_ms, make=False)
             self.connection.execute("PRAGMA query_only = ON")
         return self.connection
 
