@@ -17,7 +17,7 @@ from treadle.durations import Duration, seconds
 from treadle.enqueueing import BoundTask, send, send_blocking, send_many, send_many_blocking
 from treadle.errors import InvalidCall, InvalidOption
 from treadle.followups import rehearse
-from treadle.guards import is_text
+from treadle.guards import LONGEST_NAME, is_name
 from treadle.hints import missing
 from treadle.injected import Scope, check_parameters
 from treadle.job import Job
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from treadle.store import Store
 
 __all__ = ["Treadle"]
-
-_LONGEST_ID = 128
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -300,9 +298,9 @@ class Treadle:
             InvalidOption: no job can have such an id.
             UnknownTask: the task is none of this app.
         """
-        if not is_text(job_id, _LONGEST_ID):
+        if not is_name(job_id):
             raise InvalidOption(
-                f"job_id={job_id!r:.200} is not the id of a job: a text of 1 to {_LONGEST_ID} "
+                f"job_id={job_id!r:.200} is not the id of a job: a text of 1 to {LONGEST_NAME} "
                 "characters that can be seen, as in job.id",
                 option="job_id",
                 value=job_id,

@@ -17,6 +17,7 @@ from treadle.errors import InvalidOption, UnknownOption
 from treadle.hints import did_you_mean, shown
 
 __all__ = [
+    "LONGEST_NAME",
     "Explained",
     "ExplainedStruct",
     "finite",
@@ -25,6 +26,7 @@ __all__ = [
     "is_error_class",
     "is_iterable",
     "is_mapping",
+    "is_name",
     "is_text",
     "is_tuple",
     "refuse_unknown",
@@ -33,6 +35,8 @@ __all__ = [
 
 # Whole numbers above it do not fit everywhere.
 _EXACT = 1 << 53
+LONGEST_NAME = 128
+"""Characters of an id or a tag."""
 _NEVER_AWAITED = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 
 
@@ -75,6 +79,11 @@ def is_text(value: object, most: int) -> TypeGuard[str]:
     characters are not: they would break lines of logs, and some stores cannot hold them.
     """
     return isinstance(value, str) and 0 < len(value) <= most and value.isprintable()
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether it can be an id or a tag."""
+    return is_text(value, LONGEST_NAME)
 
 
 def finite(value: object, name: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from treadle.durability import Durability, level_of
 from treadle.durations import seconds
-from treadle.guards import is_iterable, is_mapping, is_text
+from treadle.guards import is_iterable, is_mapping, is_name
 from treadle.keys import key_rule
 from treadle.options import Reading, UniqueRule
 from treadle.policies.limitset import Limits
@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 Fields = dict[str, Any]
-_LONGEST_ID = 128
 
 
 def read_key(value: Any, reading: Reading) -> Fields:
@@ -117,7 +116,7 @@ def read_after(value: Any, reading: Reading) -> Fields:
     ids: list[str] = []
     for one in value if is_iterable(value) else (value,):
         job_id = one if isinstance(one, str) else getattr(one, "id", None)
-        if not is_text(job_id, _LONGEST_ID):
+        if not is_name(job_id):
             raise reading.refuse("after", one, "a job or the id of one")
         ids.append(job_id)
     before: After | None = reading.now("after")

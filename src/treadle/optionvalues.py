@@ -13,7 +13,7 @@ import msgspec
 from treadle.codec.small import encoded_meta
 from treadle.durations import seconds, timestamp
 from treadle.errors import InvalidOption, NotEncodable, Unsupported
-from treadle.guards import is_error_class, is_iterable, is_mapping, is_text
+from treadle.guards import is_error_class, is_iterable, is_mapping, is_name
 from treadle.optionneeds import NEEDS, check_needs
 from treadle.optionrules import (
     named,
@@ -162,7 +162,7 @@ def _tags(value: Any, reading: Reading) -> Fields:
         raise reading.refuse("tags", value, "a tag, or a list of tags")
     tags = (value,) if isinstance(value, str) else tuple(value)
     for tag in tags:
-        if not is_text(tag, 128):
+        if not is_name(tag):
             raise reading.refuse("tags", tag, "a tag: 1 to 128 characters that can be seen")
     together = tuple(dict.fromkeys((*reading.base.tags, *tags)))
     if len(together) > _MOST_TAGS:
@@ -185,7 +185,7 @@ def _text(option: str) -> Reader:
     def read(value: Any, reading: Reading) -> Fields:
         if value is None and option == "flow":
             return {option: None}
-        if not is_text(value, 128):
+        if not is_name(value):
             raise reading.refuse(option, value, "a text of 1 to 128 characters that can be seen")
         return {option: value}
 
