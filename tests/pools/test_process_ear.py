@@ -114,9 +114,10 @@ def test_the_hub_keeps_nothing_of_what_it_heard_last() -> None:
 
 
 async def test_patience_with_a_call_is_no_end_of_another_when_the_loop_is_held_up(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(tmp_path / "gate")
+    killed: list[int] = []
     with a_place(asyncio.get_running_loop()) as place:
         await life(place, "start")
         first, second = called(place, len, "four"), called(place, wait_at, gate.folder)
@@ -124,8 +125,11 @@ async def test_patience_with_a_call_is_no_end_of_another_when_the_loop_is_held_u
         gate.entered()
         child, errand = place._life, place._line.open[first]
         assert child is not None
-        place._insist(child, errand)
-        place._kill(child, errand)
+        with monkeypatch.context() as patch:
+            patch.setattr(child, "kill", lambda: killed.append(1))
+            place._insist(child, errand)
+            place._kill(child, errand)
+        assert not (child.retiring or killed)
         gate.open()
         assert await second.future == "through"
         assert await first.future == 4
@@ -159,9 +163,10 @@ async def test_calls_are_taken_back_from_the_end_and_none_before_one_that_begins
 
     with a_place(asyncio.get_running_loop()) as place:
         await life(place, "start")
-        first, *others = called(place, wait_at, gate.folder), *[
-            called(place, len, "four") for _ in range(3)
-        ]
+        first, *others = (
+            called(place, wait_at, gate.folder),
+            *[called(place, len, "four") for _ in range(3)],
+        )
         await asyncio.to_thread(gate.entered)
         numbers = [place._line.open[one].number for one in others]
         real = Board.skip
