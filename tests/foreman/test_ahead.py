@@ -189,16 +189,59 @@ async def test_what_was_taken_back_and_is_cancelled_is_given_to_nobody(
     await asyncio.gather(first, second)
 
 
-async def test_what_had_not_begun_where_no_process_can_be_started_is_given_back(
+async def test_where_no_process_can_be_started_all_are_set_aside_and_none_has_failed(
     site: Site,
 ) -> None:
     host = await known(site, SHORT)
-    jobs = [run(site, Line()) for _ in range(3)]
+    jobs = [run(site, Line()) for _ in range(4)]
     await turns()
     host.end(1, SHORT)
-    host.calls[3].future.end(None, WorkerNotStarted("no memory", worker="jobs"))
+    # The first of them is next, and each of the others as the one before it ends.
+    for call in host.calls[2:]:
+        call.future.end(None, WorkerNotStarted("no memory", worker="jobs"))
+    ended = [await job for job in jobs]
+    assert [one.undecodable for one in ended] == [False, True, True, True]
+
+
+async def test_nothing_is_between_a_call_and_what_its_process_is_told_of_its_task(
+    site: Site,
+) -> None:
+    first = run(site, Line(), name="late")
+    await turns()
+    host = site.hosts[0]
+    host.calls[0].future.end(None)
+    await turns()
+    host.calls[1].future.end(None)
+    await turns()
     host.end(2, SHORT)
-    assert [(await job).unstarted for job in jobs] == [False, False, True]
+    await first
+    # It is known to be short, but not to each process.
+    jobs = [run(site, Line(), name="late") for _ in range(3)]
+    await turns()
+    for number in (3, 4, 5):
+        assert len(host.calls) == number + 1
+        host.end(number, SHORT)
+    await asyncio.gather(*jobs)
+
+
+async def test_nothing_is_given_behind_what_could_not_be_taken_back(
+    site: Site, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = await known(site, SHORT)
+    jobs = [run(site, Line()) for _ in range(4)]
+    await turns()
+    host.end(1, SHORT)
+    take_back = host.take_back
+    # The second one begins in this moment, and may be passed over and sent again.
+    monkeypatch.setattr(host, "take_back", lambda calls: take_back(calls[1:]))
+    await clock.aadvance(0.03)
+    assert len(host.calls) == 4
+    host.end(2, SHORT)
+    assert len(host.calls) == 4
+    host.end(3, SHORT)
+    assert len(host.calls) == 5
+    host.end(4, SHORT)
+    await asyncio.gather(*jobs)
 
 
 # ------------------------------------------------------------- with processes

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from treadle.clock import Clock, Timer
 from treadle.pools.sites.elsewhere import ElsewhereSite, HostPlace, JobCall
+from treadle.pools.sites.site import Call, Ended
 from treadle.pools.submission import Submission
 
 __all__ = ["AHEAD", "AheadSite", "KeepingPlace"]
@@ -28,7 +29,7 @@ class KeepingPlace(HostPlace, Protocol):
         ...
 
     def take_back(self, calls: Sequence[Submission]) -> list[Submission]:
-        """Let go of those of these calls that have not begun; they."""
+        """Let go of the last of these calls, as many as have not begun; they, in their order."""
         ...
 
 
@@ -65,6 +66,8 @@ class AheadSite(ElsewhereSite):
         self._clock = clock
         # Seconds that a call takes, by its task: what one took that took longer, and slowly less.
         self._paces: dict[str, float] = {}
+        # Tasks of which processes have to be told: each may be unknown to the next process.
+        self._strange: set[str] = set()
         self._loads: dict[HostPlace, _Load] = {}
         self._timer: Timer | None = None
 
@@ -87,7 +90,7 @@ class AheadSite(ElsewhereSite):
         jobs = self._next(load)
         if jobs:
             if not load.calls:
-                self._begins(jobs[0])
+                jobs[0].channel.started()
             for job in jobs:
                 self._assign(place, job)
             keeping: Any = place
@@ -114,12 +117,18 @@ class AheadSite(ElsewhereSite):
         return jobs
 
     def _pace(self, job: JobCall) -> float:
-        return math.inf if job.alone else self._paces.get(job.task, math.inf)
+        apart = job.alone or job.task in self._strange
+        return math.inf if apart else self._paces.get(job.task, math.inf)
 
     def _took(self, job: JobCall, seconds: float) -> None:
         before = self._paces.get(job.task, 0.0)
         slower = seconds if seconds > before else before + (seconds - before) / 8
         self._paces[job.task] = slower
+
+    async def _taught(self, job: JobCall, call: Call) -> Ended:
+        # What is told is heard after all that is ahead of it, and the call has begun.
+        self._strange.add(call.name)
+        return await super()._taught(job, call)
 
     # ------------------------------------------------------------- ends
 
@@ -130,7 +139,7 @@ class AheadSite(ElsewhereSite):
             load.calls.remove(job)
             if first and load.calls:
                 load.since = self._clock.monotonic()
-                self._begins(load.calls[0])
+                load.calls[0].channel.started()
         super()._over(job)
 
     def _look_later(self) -> None:
@@ -158,6 +167,9 @@ class AheadSite(ElsewhereSite):
         for job in calls:
             load.calls.remove(job)
             job.at = None
+        # If it began in this moment, it may be passed over all the same and sent again: nothing
+        # may come between.
+        load.calls[-1].alone = True
         self._waiting.extendleft(reversed(calls))
 
     # ------------------------------------------------------------- processes

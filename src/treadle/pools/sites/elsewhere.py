@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from treadle.errors import TreadleError, WorkerCrashed, WorkerError
+from treadle.errors import TreadleError, WorkerCrashed, WorkerError, WorkerNotStarted
 from treadle.faults import Fault, capture
 from treadle.logs import get_logger
 from treadle.pools.future import Future
@@ -81,7 +81,7 @@ class JobCall(Submission):
         channel: hears what its code says.
     """
 
-    __slots__ = ("alone", "at", "begun", "channel", "loop", "taught", "task", "told", "watched")
+    __slots__ = ("alone", "at", "channel", "loop", "taught", "task", "told", "watched")
 
     def __init__(self, call: Call, channel: Channel) -> None:
         super().__init__(Kind.METHOD, "run", (compact(call),))
@@ -89,11 +89,9 @@ class JobCall(Submission):
         self.alone = call.alone
         self.channel = channel
         self.loop = asyncio.get_running_loop()
-        # The process that it was given to; whether that was told of the task for it; and whether
-        # its code is known to be about to run.
+        # The process that it was given to; and whether that was told of the task for it.
         self.at: HostPlace | None = None
         self.taught = False
-        self.begun = False
         self.watched = False
         # Ends when its call has, or when it should look for a process itself.
         self.told: asyncio.Future[None] = self.loop.create_future()
@@ -213,13 +211,8 @@ class ElsewhereSite:
 
     def _begin(self, place: HostPlace, job: JobCall) -> None:
         """Give a call to a process that has nothing else to do."""
-        self._begins(job)
-        self._give(place, job)
-
-    def _begins(self, job: JobCall) -> None:
-        """The code of a call is about to run."""
-        job.begun = True
         job.channel.started()
+        self._give(place, job)
 
     def _give(self, place: HostPlace, job: JobCall) -> None:
         self._assign(place, job)
@@ -254,7 +247,7 @@ class ElsewhereSite:
         """
         place, again = job.at, JobCall(call, job.channel)
         assert place is not None, "it was carried out"
-        again.taught = again.begun = True
+        again.taught = True
         try:
             lesson = Submission(Kind.METHOD, "learn", self._lesson(call.name))
             place.total += 1
@@ -286,11 +279,10 @@ class ElsewhereSite:
             return _read(told)
         if ending is not None:
             return Ended(error=ending)
-        crashed = isinstance(error, WorkerCrashed)
-        if not (job.begun or crashed):
-            # Given ahead of its turn to a process that could not be started anew.
-            return Ended(error=error, unstarted=True)
-        return Ended(error=error, fault=capture(error), crashed=crashed)
+        if isinstance(error, WorkerNotStarted):
+            # Its process could not be started anew: its code has not run, as with the first one.
+            return Ended(error=error, undecodable=True)
+        return Ended(error=error, fault=capture(error), crashed=isinstance(error, WorkerCrashed))
 
     def _took(self, job: JobCall, seconds: float) -> None:
         """Hear how long the code of a call has run."""

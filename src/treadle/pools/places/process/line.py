@@ -45,6 +45,10 @@ class Line:
         """Put a step of the worker's life before everything that has not begun."""
         self.open[errand.call] = errand
         self._urgent.append(errand)
+        self.recall(board)
+
+    def recall(self, board: Board | None) -> None:
+        """Have the child pass over what it has not begun; that is sent again later."""
         for one in list(self.sent)[1:]:
             if board is not None and not one.is_life and not one.recalled:
                 # The child may have begun it meanwhile, and then it is not to be done again.

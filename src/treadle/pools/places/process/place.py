@@ -78,13 +78,20 @@ class ProcessPlace(Raising):
         self._take(calls[-1], urgent=False)
 
     def take_back(self, calls: Sequence[Submission]) -> list[Submission]:
-        """Let go of those of these calls that have not begun; they, which were never here."""
+        """Let go of the last of these calls, as many as have not begun; they, in their order.
+
+        The last one first: else the child might begin one between two that it passes over.
+        """
+        found: list[Submission] = []
         with self._lock:
             board = None if self._life is None else self._life.board
-            found = [one for call in calls if (one := self._line.take_back(call, board))]
-            for errand in found:
+            for call in reversed(calls):
+                errand = self._line.take_back(call, board)
+                if errand is None:
+                    break
                 self._forget(errand)
-        return [errand.call for errand in found]
+                found.append(call)
+        return found[::-1]
 
     def hasten(self, call: Submission) -> None:
         """Carry out a step of the worker's life before the calls that wait."""
@@ -229,8 +236,8 @@ class ProcessPlace(Raising):
         """The call that a report is of, if it is to be told what came of it."""
         skipped = told.tag == wire.SKIPPED
         errand = self._line.reported(skipped)
-        if skipped or errand.asked is not None:
-            life.board.unskip(told.number)
+        # It may have begun when it was to be passed over, and its field is that of another.
+        life.board.unskip(told.number)
         if not errand.is_life:
             life.reported += 1
             self.busy += now - self._since
@@ -283,16 +290,22 @@ class ProcessPlace(Raising):
 
     def _insist(self, life: Life, errand: Errand) -> None:
         with self._lock:
-            if self._life is life and self._line.has(errand):
+            if self._carries_out(life, errand):
                 # What it was about to do is unknown: it does nothing more.
                 life.retiring = True
+                self._line.recall(life.board)
                 life.end(errand.number)
                 self._later(_GRACE, partial(self._kill, life, errand))
 
     def _kill(self, life: Life, errand: Errand) -> None:
         with self._lock:
-            if self._life is life and self._line.has(errand):
+            if self._carries_out(life, errand):
                 life.kill()
+
+    def _carries_out(self, life: Life, errand: Errand) -> bool:
+        """Whether a child has begun nothing since, also if nobody has heard its reports."""
+        here = self._life is life and self._line.has(errand)
+        return here and life.board.begun == errand.number
 
     def tell_stopping(self) -> None:
         """Have code that asks know that it should find a good place to end."""
