@@ -463,11 +463,14 @@ class Attempting:
         self._context: Context | None = None
         self._over = False
 
-    def end(self) -> None:
-        """Its code has returned or raised."""
+    def end(self) -> bool:
+        """Its code has returned or raised; whether its transaction was the end of it before."""
         self._over = True
-        if self._context is not None:
-            self._context.over = True
+        context = self._context
+        if context is None:
+            return False
+        context.over = True
+        return context.committed
 
     @property
     def context(self) -> Context:
@@ -521,11 +524,6 @@ class Attempting:
             return {"task": ctx.task_name, "attempt": ctx.attempt}
         _, task, lease, *_ = self._facts
         return {"job": lease.spec.id, "task": task.name, "attempt": lease.attempt}
-
-    @property
-    def committed(self) -> bool:
-        """Whether a transaction was its end."""
-        return self._context is not None and self._context.committed
 
     @property
     def follow_ups(self) -> tuple[NewJob, ...]:

@@ -31,6 +31,13 @@ class KeepingHost(Host):
     def submit_together(self, calls: Sequence[Submission]) -> None:
         self.messages.append(len(calls))
         self.calls += calls
+        self.begin()
+
+    def begin(self) -> None:
+        for call in self.calls:
+            if not call.future.done():
+                call.future.begin()
+                return
 
     def take_back(self, calls: Sequence[Submission]) -> list[Submission]:
         self.calls = [call for call in self.calls if call not in calls]
@@ -38,10 +45,13 @@ class KeepingHost(Host):
         return list(calls)
 
     def interrupt(self, call: Submission, error: BaseException | None = None) -> bool:
-        return call.future.end(None, error)
+        ended = call.future.end(None, error)
+        self.begin()
+        return ended
 
     def end(self, number: int, took: float) -> None:
         self.calls[number].future.end(compact(Account(result=b"%d" % number, took=took)))
+        self.begin()
 
 
 class Site(AheadSite):

@@ -20,6 +20,7 @@ class Host:
     index = total = failed = active = abandoned = 0
     busy = 0.0
     here = False
+    born = True
 
     def __init__(self) -> None:
         self.calls: list[Submission] = []
@@ -30,6 +31,12 @@ class Host:
             call.future.end(None)
         else:
             self.calls.append(call)
+            self.begin()
+
+    def begin(self) -> None:
+        """Its calls run side by side."""
+        if self.born:
+            self.calls[-1].future.begin()
 
     hasten = submit
 
@@ -116,6 +123,33 @@ async def test_a_process_has_its_next_job_in_the_moment_in_which_it_is_free(site
     host.finish(1)
     host.finish(2)
     assert [(await job).result for job in jobs] == [b"0", b"1", b"2"]
+
+
+async def test_a_job_starts_when_its_process_is_there_again(site: Site) -> None:
+    """Else its time would run out while a process is born."""
+    first = run(site, Line())
+    await turns()
+    [host] = site.hosts
+    host.finish(0)
+    await first
+    host.born = False
+    plain, early = Line(), Line()
+    second = run(site, plain)
+    await turns()
+    assert plain.starts == 0
+    # A thread of the process's own sees it.
+    await asyncio.to_thread(host.calls[1].future.begin)
+    await turns()
+    assert plain.starts == 1
+    host.finish(1)
+    # Of a job that must not run twice it has to be known before.
+    third = asyncio.ensure_future(site.run(Call("task", b"", alone=True), early))
+    await turns()
+    assert early.starts == 1
+    host.calls[2].future.begin()
+    host.finish(2)
+    assert [(await job).result for job in (second, third)] == [b"1", b"2"]
+    assert (plain.starts, early.starts) == (1, 1)
 
 
 async def test_a_job_that_is_cancelled_while_it_waits_is_never_given_to_a_process(

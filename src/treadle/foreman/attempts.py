@@ -128,7 +128,7 @@ class Attempts:
 
     def _begun(self, job: Running) -> None:
         job.began = self._clock.monotonic()
-        if job.timeout is not None and job.ending is None:
+        if job.timeout is not None and job.ending is None and not job.settled:
             self._deadlines.add(job, job.began + job.timeout)
 
     async def _live(self, job: Running, task: Task[..., Any], call: Call) -> None:

@@ -68,12 +68,10 @@ class JobProgram:
         # Whatever a task raises, SystemExit and KeyboardInterrupt included, is the end of
         # its attempt and not of the foreman.
         except BaseException as error:  # noqa: BLE001
-            attempting.end()
-            if attempting.committed:
+            if attempting.end():
                 return _committed(attempting, error=error)
             return _raised(error, channel)
-        attempting.end()
-        if attempting.committed:
+        if attempting.end():
             return _committed(attempting, value)
         return _returned(task, core, value, attempting, bound)
 

@@ -90,7 +90,7 @@ class AheadSite(ElsewhereSite):
         jobs = self._next(load)
         if jobs:
             if not load.calls:
-                jobs[0].channel.started()
+                jobs[0].next()
             for job in jobs:
                 self._assign(place, job)
             keeping: Any = place
@@ -139,7 +139,7 @@ class AheadSite(ElsewhereSite):
             load.calls.remove(job)
             if first and load.calls:
                 load.since = self._clock.monotonic()
-                load.calls[0].channel.started()
+                load.calls[0].next()
         super()._over(job)
 
     def _look_later(self) -> None:

@@ -17,6 +17,7 @@ from treadle.logs import get_logger
 from treadle.pools.future import Future
 from treadle.pools.places.place import Place, life
 from treadle.pools.places.process.trouble import unpack_error
+from treadle.pools.punctual import Begun
 from treadle.pools.sites.site import Call, Channel, Ended
 from treadle.pools.submission import Kind, Submission
 from treadle.records import NewJob, Note
@@ -81,10 +82,22 @@ class JobCall(Submission):
         channel: hears what its code says.
     """
 
-    __slots__ = ("alone", "at", "channel", "loop", "taught", "task", "told", "watched")
+    __slots__ = (
+        "_begins",
+        "alone",
+        "at",
+        "begun",
+        "channel",
+        "loop",
+        "taught",
+        "task",
+        "told",
+        "watched",
+    )
 
     def __init__(self, call: Call, channel: Channel) -> None:
-        super().__init__(Kind.METHOD, "run", (compact(call),))
+        self._begins = Begun()
+        super().__init__(Kind.METHOD, "run", (compact(call),), future=self._begins)
         self.task = call.name
         self.alone = call.alone
         self.channel = channel
@@ -93,8 +106,35 @@ class JobCall(Submission):
         self.at: HostPlace | None = None
         self.taught = False
         self.watched = False
+        self.begun = False
         # Ends when its call has, or when it should look for a process itself.
         self.told: asyncio.Future[None] = self.loop.create_future()
+
+    def next(self) -> None:
+        """Nothing is before it any more: its channel is told when its code begins.
+
+        That may be later, when its process has to be started again; or it is told now, where it
+        has to be known before.
+        """
+        if self.alone:
+            self._has_begun()
+            return
+        self._begins.on_begin = self._heard_beginning
+        if self.future.running():  # it was quicker
+            self._has_begun()
+
+    def _heard_beginning(self) -> None:
+        """In whatever thread hears it."""
+        if asyncio._get_running_loop() is self.loop:
+            self._has_begun()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            self.loop.call_soon_threadsafe(self._has_begun)
+
+    def _has_begun(self) -> None:
+        if not self.begun:
+            self.begun = True
+            self.channel.started()
 
     def tell(self) -> None:
         """Wake who waits for it. In the loop."""
@@ -211,7 +251,7 @@ class ElsewhereSite:
 
     def _begin(self, place: HostPlace, job: JobCall) -> None:
         """Give a call to a process that has nothing else to do."""
-        job.channel.started()
+        job.next()
         self._give(place, job)
 
     def _give(self, place: HostPlace, job: JobCall) -> None:
