@@ -6,7 +6,7 @@ import pytest
 
 from tests.backends.postgres_support import namespace, postgres_namespace, postgres_url
 from treadle.backends.postgres import PostgresBackend, connect, seen
-from treadle.backends.postgres.seen import Nearby
+from treadle.backends.postgres.seen import Near, Nearby
 from treadle.clock import SystemClock
 from treadle.ids import SystemIds
 from treadle.testing import ManualClock
@@ -40,3 +40,20 @@ async def test_a_job_of_higher_priority_is_passed_over_for_two_seconds_at_most(
     finally:
         await backend.aclose()
         backend.close()
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "seconds"),
+    [(1_000, 0.0), (1_001, 0.1), (5_000, 0.1), (50_000, 0.5), (200_000, 2.0), (10**7, 2.0)],
+)
+def test_the_longer_a_look_takes_the_longer_the_head_is_let_be(
+    microseconds: int, seconds: float
+) -> None:
+    clock = ManualClock()
+    nearby = Nearby(clock)
+    names, ended = ("*",), Near("mail", 0, 7)
+    nearby.went(names, Near(), ended, microseconds)
+    clock.advance(seconds * 0.99)
+    assert nearby.of(names) == (ended if seconds else Near())
+    clock.advance(seconds * 0.02 + 1e-6)
+    assert nearby.of(names) == Near()
