@@ -24,6 +24,16 @@ class Begun(Future[Any]):
         super().__init__()
         self.on_begin: Callable[[], None] | None = None
 
+    def when_begun(self, told: Callable[[], None]) -> None:
+        """Have something called when the code begins, in the thread that begins it.
+
+        Where it begins in this moment it may be called twice.
+        """
+        self.on_begin = told
+        if self.running():  # it was quicker
+            self.on_begin = None
+            told()
+
     def begin(self) -> bool:
         """Say that the code begins; False when the call has ended already."""
         begun = super().begin()
@@ -58,10 +68,7 @@ async def in_time(
                 loop.call_soon_threadsafe(arm, attempt)
 
     assert isinstance(call.future, Begun)
-    call.future.on_begin = begun
-    if call.future.running():  # it was quicker
-        call.future.on_begin = None
-        begun()
+    call.future.when_begun(begun)
     if left is not None:
         arm(left)
     try:

@@ -119,17 +119,15 @@ class JobCall(Submission):
         if self.alone:
             self._has_begun()
             return
-        self._begins.on_begin = self._heard_beginning
-        if self.future.running():  # it was quicker
-            self._has_begun()
+        self._begins.when_begun(partial(self.in_loop, self._has_begun))
 
-    def _heard_beginning(self) -> None:
-        """In whatever thread hears it."""
+    def in_loop(self, act: Callable[..., None], *args: Any) -> None:
+        """Have something done in the loop of who waits for it: at once, or as soon as it can."""
         if asyncio._get_running_loop() is self.loop:
-            self._has_begun()
+            act(*args)
             return
         with contextlib.suppress(RuntimeError):  # the loop was closed
-            self.loop.call_soon_threadsafe(self._has_begun)
+            self.loop.call_soon_threadsafe(act, *args)
 
     def _has_begun(self) -> None:
         if not self.begun:
@@ -268,11 +266,7 @@ class ElsewhereSite:
 
     def _heard(self, job: JobCall, _: Any) -> None:
         """A call has ended. In whatever thread hears it."""
-        if asyncio._get_running_loop() is job.loop:
-            self._over(job)
-            return
-        with contextlib.suppress(RuntimeError):  # the loop was closed
-            job.loop.call_soon_threadsafe(self._over, job)
+        job.in_loop(self._over, job)
 
     def _over(self, job: JobCall) -> None:
         # At once, so that its process has the next one before anybody else is woken.
