@@ -14,6 +14,7 @@ from treadle.foreman import foreman as module
 from treadle.foreman.heartbeat import Heartbeat
 from treadle.pools.places.make import Maker
 from treadle.pools.staff import Staff
+from treadle.pools.upkeep import Upkeep
 from treadle.stateful import Foreman
 from treadle.stateful import foreman as stateful
 
@@ -22,7 +23,7 @@ STEPS = [
     (Heartbeat, "start"),
     (stateful, "Staff"),
     (Staff, "start"),
-    (Staff, "_start_each"),
+    (Upkeep, "start_each"),
     (module, "warn_of_unknown"),
 ]
 WORKERS = [Browser, Session]

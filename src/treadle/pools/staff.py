@@ -1,27 +1,24 @@
-"""Workers of one kind that are lent to jobs: started, kept well, restarted, stopped."""
+"""Workers of one kind that are lent to jobs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from treadle.clock import Clock, Timer
-from treadle.errors import InvalidOption, WorkerError, WorkerNotStarted, WorkerStopped
+from treadle.clock import Clock
+from treadle.errors import InvalidOption, WorkerError, WorkerNotStarted
 from treadle.logs import get_logger
 from treadle.policies.limitset import Limits
 from treadle.pools.crewstats import PlaceStats
-from treadle.pools.future import Future
-from treadle.pools.member import Member, Phase, is_well, taken
+from treadle.pools.member import Member, Phase
 from treadle.pools.options import PoolOptions
 from treadle.pools.pace import Pace, rates_of
-from treadle.pools.places.make import Maker
-from treadle.pools.places.place import Place, life
 from treadle.pools.resident import Plan
-from treadle.pools.starting import begin_step, late
+from treadle.pools.upkeep import Upkeep
 
 __all__ = ["Staff"]
 
@@ -72,7 +69,7 @@ class Staff:
         self._give_up = give_up
         self._all_gone = all_gone
         self._rates = rates_of((*Limits.of(options.limits), *Limits.of(limits)))
-        self._maker = Maker(options, clock, loop=asyncio.get_running_loop())
+        self._upkeep = Upkeep(self.name, options, clock, welcome=self._welcome, failed=self._failed)
         self._paces: dict[int, Pace] = {}
         number = len(ready_made) or options.max_workers
         self.members = [self._member(index) for index in range(number)]
@@ -83,13 +80,9 @@ class Staff:
         self._ready: deque[Member] = deque()
         self._absent = deque(self.members)
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: set[Timer] = set()
-        # Places in which a worker did not start in time.
-        self._lost: list[Place] = []
         self._closed = False
         if self._probes and options.probe_every is not None:
-            self._later(options.probe_every, self._probe_idle)
+            self._upkeep.later(options.probe_every, self._probe_idle)
 
     def _member(self, index: int) -> Member:
         own = self._ready_made[index] if self._ready_made else None
@@ -156,7 +149,7 @@ class Staff:
             return
         if self._rates and (pause := member.pace.pause()) > 0:
             member.resting = True
-            self._later(pause, lambda: self._rested(member))
+            self._upkeep.later(pause, lambda: self._rested(member))
             return
         member.listed = True
         self._ready.append(member)
@@ -175,9 +168,10 @@ class Staff:
         """
         while (member := self.take()) is None:
             if self._closed:
-                raise WorkerStopped(f"{self.name} was stopped", worker=self.name)
+                raise self._upkeep.gone()
             if self._absent:
-                await asyncio.shield(self._spawn(self._start(self._absent.popleft())))
+                absent = self._absent.popleft()
+                await asyncio.shield(self._upkeep.spawn(self._upkeep.start(absent)))
             elif all(member.phase is Phase.DEAD for member in self.members):
                 raise WorkerNotStarted(f"all workers {self.name} are given up", worker=self.name)
             else:
@@ -255,14 +249,14 @@ class Staff:
         self._withdraw(member)
         if member.taken == 0:
             member.phase = Phase.AWAY
-            self._spawn(self._look_after(member))
+            self._upkeep.spawn(self._upkeep.look_after(member))
 
     def _withdraw(self, member: Member) -> None:
         if member.listed:
             member.listed = False
             self._ready.remove(member)
 
-    # ------------------------------------------------------------- their life
+    # ------------------------------------------------------------- how many there are
 
     async def start(self) -> None:
         """Start all workers, one after another with the delay between them.
@@ -271,13 +265,7 @@ class Staff:
             WorkerNotStarted: one could not; :meth:`aclose` stops those that were.
         """
         absent, self._absent = self._absent, deque[Member]()
-        await self._start_each(absent)
-
-    async def _start_each(self, members: Iterable[Member]) -> None:
-        for number, member in enumerate(members):
-            if number and self._options.start_delay:
-                await self._clock.sleep(self._options.start_delay)
-            await self._start(member)
+        await self._upkeep.start_each(absent)
 
     async def resize(self, workers: int) -> None:
         """Have so many workers from now on.
@@ -298,7 +286,7 @@ class Staff:
                 value=workers,
             )
         if self._closed:
-            raise self._gone()
+            raise self._upkeep.gone()
         ranked = sorted(self.members, key=lambda one: (one.phase is Phase.DEAD, one.index))
         for member in ranked[workers:]:
             self._let_go(member)
@@ -307,7 +295,7 @@ class Staff:
         added = [self._member(next(free)) for _ in range(workers - len(self.members))]
         self.members += added
         try:
-            await self._start_each(added)
+            await self._upkeep.start_each(added)
         except BaseException:
             for member in added:
                 self._let_go(member)
@@ -328,42 +316,14 @@ class Staff:
         """Stop a worker that leaves, once nothing needs it any more."""
         if member.taken == 0 and member.phase is not Phase.AWAY and not self._closed:
             member.phase = Phase.AWAY
-            self._spawn(self._part_with(member))
+            self._upkeep.spawn(self._part_with(member))
 
     async def _part_with(self, member: Member) -> None:
-        await self._dismiss(member)
+        await self._upkeep.dismiss(member)
         self._leaving.remove(member)
         self._abandoned += 0 if member.place is None else member.place.abandoned
 
-    async def _start(self, member: Member) -> None:
-        member.phase = Phase.AWAY
-        try:
-            if member.place is None:
-                member.place = self._maker.make(member.plan, member.index)
-            await self._in_time(member, "start")
-        except WorkerError as error:
-            self._failed(member, error)
-            raise
-        except BaseException:
-            member.phase = Phase.RESTING
-            raise
-        self._welcome(member)
-
-    async def _in_time(self, member: Member, step: str) -> None:
-        """Start or restart a worker; a place in which that takes too long is given up."""
-        place, limit = member.place, self._options.start_timeout
-        assert place is not None, "it was made for this"
-
-        def overdue(taken: Future[Any]) -> None:
-            assert limit is not None, "only then is there a time"
-            error = late(self.name, step, limit)
-            member.place = None
-            self._lost.append(place)
-            place.kill(error)
-            taken.end(None, error)
-
-        await taken(begin_step(place, step, self._clock, limit, overdue), step)
-        member.started = self._clock.now()
+    # ------------------------------------------------------------- what becomes of them
 
     def _welcome(self, member: Member) -> None:
         """It is ready for its next job."""
@@ -378,20 +338,6 @@ class Staff:
         self._list(member)
         for _ in range(self.slots):
             self._wake()
-
-    async def _look_after(self, member: Member) -> None:
-        place = member.place
-        assert place is not None, "a worker that was ready has a place"
-        try:
-            if member.restart or not await is_well(place):
-                await self._in_time(member, "restart")
-                member.restarts += 1
-                member.jobs = 0
-        except WorkerError as error:
-            await self._leave(member)
-            self._failed(member, error)
-        else:
-            self._welcome(member)
 
     def _failed(self, member: Member, error: WorkerError) -> None:
         """It could not be started or restarted: try later, or never again."""
@@ -412,7 +358,7 @@ class Staff:
                     self._wake()
             return
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(member.failures - 1, 16))
-        self._later(pause, lambda: self._recovered(member))
+        self._upkeep.later(pause, lambda: self._recovered(member))
 
     def _recovered(self, member: Member) -> None:
         if member.leaving:
@@ -427,71 +373,12 @@ class Staff:
         for member in [one for one in self._ready if one.taken == 0]:
             self._withdraw(member)
             member.phase = Phase.AWAY
-            self._spawn(self._look_after(member))
-        self._later(self._options.probe_every, self._probe_idle)
-
-    def _later(self, seconds: float, then: Callable[[], None]) -> None:
-        def fire() -> None:
-            self._timers.discard(timer)
-            if not self._closed:
-                then()
-
-        timer = self._clock.call_later(seconds, fire)
-        self._timers.add(timer)
-
-    def _spawn(self, step: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(step)
-        self._tasks.add(task)
-        task.add_done_callback(self._over)
-        return task
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits for it is told; nobody may
-
-    # ------------------------------------------------------------- the end
+            self._upkeep.spawn(self._upkeep.look_after(member))
+        self._upkeep.later(self._options.probe_every, self._probe_idle)
 
     async def aclose(self) -> None:
         """Stop the workers. No job may have one."""
         self._closed = True
-        for timer in self._timers:
-            timer.cancel()
         while self._waiting:
             self._wake()
-        if self._tasks:
-            # A start that does not end is left to the end of its place.
-            await asyncio.wait(self._tasks, timeout=self.patience)
-        for task in self._tasks:
-            task.cancel()
-        there = (*self.members, *self._leaving)
-        await asyncio.gather(*(self._dismiss(member) for member in there))
-        for place in self._lost:
-            await asyncio.to_thread(place.join, 0.1)
-
-    async def _dismiss(self, member: Member) -> None:
-        place = member.place
-        if place is None:
-            return
-        await self._leave(member)
-        place.close()
-        if not place.join(0) and not await asyncio.to_thread(place.join, self.patience):
-            place.kill(self._gone())
-
-    async def _leave(self, member: Member) -> None:
-        """Stop a worker; what it raises is said and changes nothing."""
-        if member.place is None:
-            return
-        stopped = life(member.place, "stop")
-        late = TimeoutError(f"stop() took longer than {self.patience:g} s")
-        timer = self._clock.call_later(self.patience, lambda: stopped.end(None, late))
-        try:
-            await stopped
-        except Exception as error:  # noqa: BLE001
-            _log.warning("worker.stop_failed", worker=self.name, index=member.index,
-                         error=repr(error))  # fmt: skip
-        finally:
-            timer.cancel()
-
-    def _gone(self) -> WorkerStopped:
-        return WorkerStopped(f"{self.name} was stopped", worker=self.name)
+        await self._upkeep.aclose((*self.members, *self._leaving))
