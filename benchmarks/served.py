@@ -177,7 +177,7 @@ class Served(ABC):
                 ours = [asyncio.run(trips.started(at, count))]
         asked = {**_asked(scale), "count": int(_THEIR_TRIPS * scale)}
         theirs = self.theirs("trip", **asked)
-        floors = self._bare_trips(count) if self.results else None
+        floors = self._bare_trips(count)
         for index, times in enumerate(ours):
             for at_, name in enumerate(("p50", "p99")):
                 least = percentiles(floors[index])[at_] if floors else None

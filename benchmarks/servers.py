@@ -12,6 +12,7 @@ from benchmarks.figure import Figure
 from benchmarks.peer import Peer
 from benchmarks.served import Served
 from benchmarks.servers_floor import PostgresFloor, RedisFloor
+from benchmarks.servers_rabbit import RabbitFloor
 from benchmarks.stores import Place
 from benchmarks.tasks import add
 from treadle.testing.servers import PostgresServer, RabbitServer, RedisServer, Server
@@ -137,6 +138,7 @@ class _Rabbit(Served):
         "100 jobs at a time"
     )
     peers = servers_peers.RABBITMQ
+    floor = RabbitFloor
     results = False
     aims: ClassVar = {"drain, 1 process": 6_000}
     server: RabbitServer
