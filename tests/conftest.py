@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -28,6 +29,10 @@ __all__ = [
 
 # Longer than a user would wait: what ends in its own time may have to wait for a busy machine.
 leaks = no_leaks(patience=30.0)
+
+# What a shell starts in the background ignores it, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no bug.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
