@@ -19,7 +19,7 @@ __all__ = [
     "shared_semaphore_rate", "task_rate", "task_trips", "trips",
 ]  # fmt: skip
 
-MODES = ("thread", "asyncio", "process")
+MODES = ("sync", "thread", "asyncio", "process")
 """What the standard library has something for."""
 
 
@@ -32,9 +32,19 @@ async def _anothing(value: int) -> int:
     return value
 
 
+def _at_once(value: int) -> Future[int]:
+    """A call that has ended, as a future."""
+    future: Future[int] = Future()
+    future.set_result(nothing(value))
+    return future
+
+
 @contextmanager
 def _submitting(mode: str) -> Iterator[Callable[[int], Future[int]]]:
-    """What submits a call: to an executor, or to an event loop in a thread."""
+    """What submits a call: to nobody, to an executor, or to an event loop in a thread."""
+    if mode == "sync":
+        yield _at_once
+        return
     if mode != "asyncio":
         with executor(mode) as pool:
             yield partial(pool.submit, nothing)
