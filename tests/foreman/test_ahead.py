@@ -12,8 +12,8 @@ import pytest
 from tests.foreman.processjobs import add, app, die, hold, once, stamp
 from tests.foreman.test_elsewhere import Host, Line, turns
 from treadle.errors import JobFailed, WorkerNotStarted
+from treadle.pools.sites.account import Account, compact
 from treadle.pools.sites.ahead import AheadSite
-from treadle.pools.sites.elsewhere import Account, compact
 from treadle.pools.sites.site import Call, Ended
 from treadle.pools.submission import Submission
 from treadle.testing import ManualClock, eventually

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from treadle.errors import JobCancelled
-from treadle.pools.sites.elsewhere import Account, ElsewhereSite, compact
+from treadle.pools.sites.account import Account, compact
+from treadle.pools.sites.elsewhere import ElsewhereSite
 from treadle.pools.sites.site import Call, Channel, Ended
 from treadle.pools.submission import Kind, Submission
 from treadle.records import Note
@@ -57,7 +58,7 @@ class Host:
         return True
 
 
-class Site(ElsewhereSite):
+class Site(ElsewhereSite[Any]):
     """Hosts that are at hand."""
 
     def __init__(self, hosts: int = 1) -> None:

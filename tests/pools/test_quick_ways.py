@@ -19,7 +19,7 @@ from treadle.pools.places.process.ends import may_rest
 from treadle.pools.places.process.life import REST
 from treadle.pools.places.process.plain import plain
 from treadle.pools.places.process.wire import Receiver, frame
-from treadle.pools.sites.elsewhere import Account, compact, expanded
+from treadle.pools.sites.account import Account, compact, expanded
 from treadle.pools.sites.site import Call
 from treadle.records import Lease, NewJob, Token
 

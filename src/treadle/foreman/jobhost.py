@@ -17,7 +17,7 @@ from treadle.naming import main_module
 from treadle.pools.places.process.trouble import pack_error
 from treadle.pools.resident import Plan
 from treadle.pools.seat import Interrupted, Seat, here
-from treadle.pools.sites.elsewhere import Account, compact, expanded
+from treadle.pools.sites.account import Account, compact, expanded
 from treadle.pools.sites.site import Call, Ended
 from treadle.records import Note
 from treadle.store import Store

@@ -16,7 +16,6 @@ from treadle.pools.sites.site import Program, Site
 if TYPE_CHECKING:
     from treadle.core import Core
     from treadle.pools.needs import PlaceNeeds
-    from treadle.pools.sites.elsewhere import ElsewhereSite
     from treadle.task import Task
 
 __all__ = ["Modes"]
@@ -77,7 +76,7 @@ class Modes:
             self._sites[key] = site
         return site
 
-    def _processes(self, needs: PlaceNeeds) -> ElsewhereSite:
+    def _processes(self, needs: PlaceNeeds) -> Site:
         from treadle.foreman.jobhost import host_plan
         from treadle.pools.sites.process import ProcessSite
 
@@ -86,7 +85,7 @@ class Modes:
         plan = host_plan(core)
         return ProcessSite(plan, clock=core.clock, needs=needs, most=most, **self._around)
 
-    def _ray(self, task: Task[..., Any]) -> ElsewhereSite:
+    def _ray(self, task: Task[..., Any]) -> Site:
         from treadle.pools.places.ray.cluster import require_ray
 
         require_ray()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from treadle.clock import Clock, Timer
-from treadle.pools.sites.elsewhere import ElsewhereSite, HostPlace, JobCall
+from treadle.pools.sites.elsewhere import ElsewhereSite
+from treadle.pools.sites.jobcall import HostPlace, JobCall
 from treadle.pools.sites.site import Call, Ended
 from treadle.pools.submission import Submission
 
@@ -21,6 +22,9 @@ _SPAN = 0.01
 _STUCK = 0.02
 
 
+S = TypeVar("S", bound=Submission)
+
+
 class KeepingPlace(HostPlace, Protocol):
     """A place whose process may be given calls before it is done with those before them."""
 
@@ -28,9 +32,12 @@ class KeepingPlace(HostPlace, Protocol):
         """Carry out calls after those before them."""
         ...
 
-    def take_back(self, calls: Sequence[Submission]) -> list[Submission]:
+    def take_back(self, calls: Sequence[S]) -> list[S]:
         """Let go of the last of these calls, as many as have not begun; they, in their order."""
         ...
+
+
+_JobCall: TypeAlias = JobCall[KeepingPlace]
 
 
 class _Load:
@@ -39,12 +46,12 @@ class _Load:
     __slots__ = ("calls", "since")
 
     def __init__(self) -> None:
-        self.calls: deque[JobCall] = deque()
+        self.calls: deque[_JobCall] = deque()
         # When the first was known to begin.
         self.since = 0.0
 
 
-class AheadSite(ElsewhereSite):
+class AheadSite(ElsewhereSite[KeepingPlace]):
     """Gives each process the next calls while it carries out one, if all of them are short.
 
     To tell a process of a call and to hear of its end takes longer than many calls do. So where
@@ -68,12 +75,12 @@ class AheadSite(ElsewhereSite):
         self._paces: dict[str, float] = {}
         # Tasks of which processes have to be told: each may be unknown to the next process.
         self._strange: set[str] = set()
-        self._loads: dict[HostPlace, _Load] = {}
+        self._loads: dict[KeepingPlace, _Load] = {}
         self._timer: Timer | None = None
 
     # ------------------------------------------------------------- giving
 
-    def _assign(self, place: HostPlace, job: JobCall) -> None:
+    def _assign(self, place: KeepingPlace, job: _JobCall) -> None:
         super()._assign(place, job)
         load = self._loads.setdefault(place, _Load())
         if not load.calls:
@@ -82,7 +89,7 @@ class AheadSite(ElsewhereSite):
         if place in self._idle:
             self._idle.remove(place)
 
-    def _free(self, place: HostPlace) -> None:
+    def _free(self, place: KeepingPlace) -> None:
         """Give a process the calls that wait, as many as it may have."""
         load = self._loads[place]
         if 2 * len(load.calls) > self._ahead:
@@ -93,16 +100,15 @@ class AheadSite(ElsewhereSite):
                 jobs[0].next()
             for job in jobs:
                 self._assign(place, job)
-            keeping: Any = place
-            keeping.submit_together(jobs)
+            place.submit_together(jobs)
             if len(load.calls) > 1:
                 self._look_later()
         elif not load.calls and place not in self._idle:
             self._idle.append(place)
 
-    def _next(self, load: _Load) -> list[JobCall]:
+    def _next(self, load: _Load) -> list[_JobCall]:
         """Those of the calls that wait that a process may have now."""
-        waiting, jobs = self._waiting, list[JobCall]()
+        waiting, jobs = self._waiting, list[_JobCall]()
         number = len(load.calls)
         work = sum(map(self._pace, load.calls))
         while waiting and number < self._ahead:
@@ -116,23 +122,23 @@ class AheadSite(ElsewhereSite):
             waiting.popleft()
         return jobs
 
-    def _pace(self, job: JobCall) -> float:
-        apart = job.alone or job.task in self._strange
+    def _pace(self, job: _JobCall) -> float:
+        apart = job.apart or job.task in self._strange
         return math.inf if apart else self._paces.get(job.task, math.inf)
 
-    def _took(self, job: JobCall, seconds: float) -> None:
+    def _took(self, job: _JobCall, seconds: float) -> None:
         before = self._paces.get(job.task, 0.0)
         slower = seconds if seconds > before else before + (seconds - before) / 8
         self._paces[job.task] = slower
 
-    async def _taught(self, job: JobCall, call: Call) -> Ended:
+    async def _taught(self, job: _JobCall, call: Call) -> Ended:
         # What is told is heard after all that is ahead of it, and the call has begun.
         self._strange.add(call.name)
         return await super()._taught(job, call)
 
     # ------------------------------------------------------------- ends
 
-    def _over(self, job: JobCall) -> None:
+    def _over(self, job: _JobCall) -> None:
         load = None if job.at is None else self._loads.get(job.at)
         if load is not None and job in load.calls:
             first = load.calls[0] is job
@@ -159,22 +165,21 @@ class AheadSite(ElsewhereSite):
             self._free(self._idle.pop())
         self._look_again()
 
-    def _take_back(self, place: HostPlace, load: _Load) -> None:
+    def _take_back(self, place: KeepingPlace, load: _Load) -> None:
         others = list(load.calls)[1:]
-        keeping: Any = place
         # A process that was told of its task for a call is the one that knows it.
-        calls = keeping.take_back([job for job in others if not job.taught])
+        calls = place.take_back([job for job in others if not job.taught])
         for job in calls:
             load.calls.remove(job)
             job.at = None
         # If it began in this moment, it may be passed over all the same and sent again: nothing
         # may come between.
-        load.calls[-1].alone = True
+        load.calls[-1].apart = True
         self._waiting.extendleft(reversed(calls))
 
     # ------------------------------------------------------------- processes
 
-    def _let_go(self, place: HostPlace) -> None:
+    def _let_go(self, place: KeepingPlace) -> None:
         self._loads.pop(place, None)
         super()._let_go(place)
 

@@ -11,7 +11,8 @@ from treadle.pools.places.ray.cluster import room_for
 from treadle.pools.places.ray.place import RayPlace
 from treadle.pools.rayoptions import RayNeeds
 from treadle.pools.resident import Plan
-from treadle.pools.sites.elsewhere import ElsewhereSite, HostPlace, JobCall
+from treadle.pools.sites.elsewhere import ElsewhereSite
+from treadle.pools.sites.jobcall import JobCall
 
 __all__ = ["RaySite"]
 
@@ -19,7 +20,7 @@ __all__ = ["RaySite"]
 _REST = 10.0
 
 
-class RaySite(ElsewhereSite):
+class RaySite(ElsewhereSite[RayPlace]):
     """Runs each call whole in a Ray actor.
 
     There are as many actors as the cluster has room for; one that takes something of its node and
@@ -48,7 +49,7 @@ class RaySite(ElsewhereSite):
         self._needs = needs
         self._clock = clock
         self._bound = most
-        self._rests: dict[HostPlace, Timer] = {}
+        self._rests: dict[RayPlace, Timer] = {}
 
     def _most(self) -> int:
         # The first one joins the cluster, and then it is known how large that is.
@@ -57,18 +58,18 @@ class RaySite(ElsewhereSite):
     def _made(self, index: int) -> RayPlace:
         return RayPlace(self._plan, index, needs=self._needs, patience=self._patience)
 
-    def _begin(self, place: HostPlace, job: JobCall) -> None:
+    def _begin(self, place: RayPlace, job: JobCall[RayPlace]) -> None:
         timer = self._rests.pop(place, None)
         if timer is not None:
             timer.cancel()
         super()._begin(place, job)
 
-    def _free(self, place: HostPlace) -> None:
+    def _free(self, place: RayPlace) -> None:
         super()._free(place)
         if self._needs.amounts and place in self._idle:
             self._rests[place] = self._clock.call_later(_REST, partial(self._rested, place))
 
-    def _rested(self, place: HostPlace) -> None:
+    def _rested(self, place: RayPlace) -> None:
         self._rests.pop(place, None)
         if place in self._idle:
             self._idle.remove(place)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from treadle.errors import CallCancelled
 from treadle.logs import get_logger
@@ -29,6 +29,7 @@ _log = get_logger("treadle.pools")
 _LIFE = Kind.LIFE
 # Seconds that code has to end once it was interrupted.
 _GRACE = 1.0
+S = TypeVar("S", bound=Submission)
 
 
 class ProcessPlace(Raising):
@@ -77,12 +78,12 @@ class ProcessPlace(Raising):
             self._take(call, urgent=False, more=True)
         self._take(calls[-1], urgent=False)
 
-    def take_back(self, calls: Sequence[Submission]) -> list[Submission]:
+    def take_back(self, calls: Sequence[S]) -> list[S]:
         """Let go of the last of these calls, as many as have not begun; they, in their order.
 
         The last one first: else the child might begin one between two that it passes over.
         """
-        found: list[Submission] = []
+        found: list[S] = []
         with self._lock:
             board = None if self._life is None else self._life.board
             for call in reversed(calls):
