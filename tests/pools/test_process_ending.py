@@ -244,7 +244,8 @@ class Leaky(Worker):
     def leave(self) -> None:
         os._exit(4)
 
-    def spin(self) -> None:
+    def spin(self, began: Path) -> None:
+        began.touch()
         while True:
             nap()
 
@@ -260,19 +261,21 @@ def test_with_a_fork_for_each_call_nothing_is_left_behind() -> None:
     assert len({pid for pid, _ in ends}) == 5
 
 
-def test_the_end_of_a_fork_is_told_and_the_child_lives_on() -> None:
+def test_the_end_of_a_fork_is_told_and_the_child_lives_on(tmp_path: Path) -> None:
+    began = tmp_path / "began"
     with Leaky.options(**FORKED).init() as leaky:
+        assert leaky.keep(0).result(20)[1] == 1
         pid = place_of(leaky).pid
         error = leaky.fail().exception(20)
         assert isinstance(error, LookupError)
         error = leaky.leave().exception(20)
         assert isinstance(error, WorkerCrashed)
         assert error.exit_code == 4
-        spinning = leaky.spin()
-        until(spinning.running)
+        spinning = leaky.spin(began)
+        until(began.exists)
         spinning.cancel()
         assert leaky.keep(1).result(20)[1] == 1
-        assert place_of(leaky).pid == pid or pid == 0
+        assert place_of(leaky).pid == pid != 0
 
 
 class Threaded(Worker):

@@ -292,8 +292,8 @@ class ProcessPlace(Raising):
     def _insist(self, life: Life, errand: Errand) -> None:
         with self._lock:
             if self._carries_out(life, errand):
-                # What it was about to do is unknown: it does nothing more.
-                life.retiring = True
+                # What it was about to do is unknown: it does nothing more; or a fork of it ends.
+                life.retiring = life.retiring or not self._terms.fork
                 self._line.recall(life.board)
                 life.end(errand.number)
                 self._later(_GRACE, partial(self._kill, life, errand))
