@@ -52,6 +52,22 @@ def _of_cluster(address: Address) -> str:
     return f"{scheme}+cluster://{hosts}"
 
 
+def _shut(says: str, address: Address) -> BackendUnavailable:
+    """The error for who is not let in, with what may be wrong in the URL."""
+    if "the server has no password" in says:
+        hint = "Take it out of the URL, or name the user before it: redis://user:password@host"
+    elif address.password:
+        hint = "Is the password in the URL still right?"
+    else:
+        hint = (
+            "Write the account into the URL: redis://user:password@host, or redis://:password@host "
+            "for a password alone"
+        )
+    return BackendUnavailable(
+        f"{address.url} does not let us in: {says}. {hint}", backend=address.url
+    )
+
+
 def error_of(refused: Refused, address: Address) -> Exception:
     """The error for who asked."""
     url, says = address.url, str(refused)
@@ -86,21 +102,9 @@ def error_of(refused: Refused, address: Address) -> Exception:
                 backend=url,
             )
         case "NOAUTH" | "WRONGPASS":
-            hint = (
-                "Is the password in the URL still right?"
-                if address.password
-                else "Write the account into the URL: redis://user:password@host, or "
-                "redis://:password@host for a password alone"
-            )
-            return BackendUnavailable(
-                f"{url} does not let us in: {says.rstrip('.')}. {hint}", backend=url
-            )
+            return _shut(says.rstrip("."), address)
         case "ERR" if _NO_PASSWORD in says:
-            return BackendUnavailable(
-                f"{url} does not let us in: the server has no password, and the URL has one. Take "
-                "it out of the URL, or name the user before it: redis://user:password@host",
-                backend=url,
-            )
+            return _shut("the server has no password, and the URL has one", address)
         case "WRONGTYPE":
             return SchemaMismatch(f"{url} has keys of another program: {says}", backend=url)
         case "ERR" if "DB index" in says:
