@@ -7,10 +7,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from tests.backends.rabbitmq_support import namespace
 from treadle.backends.rabbitmq.address import parse
+from treadle.backends.rabbitmq.layout import Line, Names
 from treadle.backends.rabbitmq.link import Link
 from treadle.backends.rabbitmq.refusals import told
+from treadle.backends.rabbitmq.registry import Registry
+from treadle.backends.rabbitmq.topology import Topology
 from treadle.errors import BackendUnavailable, InvalidOption
+from treadle.ids import SystemIds
 
 pytestmark = pytest.mark.server
 
@@ -63,3 +68,63 @@ def test_a_node_without_a_port_or_with_a_wrong_one() -> None:
     assert len(parse("amqps://one,two:5671,[::1]:5/vhost").dsns) == 3
     with pytest.raises(InvalidOption):
         parse("amqp://one:5672,two:x/vhost")
+
+
+def test_options_that_cannot_work_are_refused() -> None:
+    for option in ("heartbeat=x", "heartbeat=0", "patience=0", "window=0"):
+        with pytest.raises(InvalidOption, match=option.partition("=")[0]):
+            parse(f"amqp://one?{option}")
+    assert parse("amqp://one?patience=0.5").patience == 0.5
+    assert "heartbeat=5" in parse("amqp://one?heartbeat=5").dsns[0]
+
+
+def test_a_url_without_a_host_means_this_machine() -> None:
+    for url in ("amqp:///jobs", "amqp://jane:secret@/jobs", "amqp://:5673/jobs"):
+        [dsn] = parse(url).dsns
+        assert "localhost" in dsn
+
+
+def reader(url: str, name: str) -> tuple[Link, Topology, Registry]:
+    """One of a process of its own, as far as the server can tell."""
+    link, names = Link(parse(f"{url}?patience=4")), Names(name, 10_000)
+    topology = Topology(link, names)
+    heard: list[Line] = []
+    return link, topology, Registry(link, names, topology, ids=SystemIds(), heard=heard.append)
+
+
+async def test_many_that_look_at_once_find_all_queues(rabbitmq_url: str) -> None:
+    """Each of them, and whoever comes after: foremen of a fleet start together."""
+    async with namespace(rabbitmq_url) as name:
+        readers = [reader(rabbitmq_url, name) for _ in range(7)]
+        _, _, first = readers[0]
+        for number in range(12):
+            await first.ensure(Line(f"q{number}", 0))
+        await asyncio.gather(*(topology.base() for _, topology, _ in readers[1:-1]))
+        await asyncio.gather(*(registry.read() for _, _, registry in readers[1:-1]))
+        await readers[-1][2].read()
+        assert [len(registry.queues) for _, _, registry in readers[1:]] == [12] * 6
+        for link, _, _ in readers:
+            await link.aclose()
+
+
+async def test_a_look_at_the_queues_that_is_given_up_keeps_nobody_out(
+    rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One announcement never comes; who waited for it must not go on to take them."""
+    async with namespace(rabbitmq_url) as name:
+        link, topology, registry = reader(rabbitmq_url, name)
+        await registry.ensure(Line("mail", 0))
+        ready = topology.ready
+
+        async def one_more(queue: str) -> int:
+            return (await ready(queue) or 0) + 1
+
+        with monkeypatch.context() as patched:
+            patched.setattr(topology, "ready", one_more)
+            with pytest.raises(BackendUnavailable, match="does not answer"):
+                await registry.read()
+        other, _, fresh = reader(rabbitmq_url, name)
+        await fresh.read()
+        assert fresh.queues == ["mail"]
+        await other.aclose()
+        await link.aclose()

@@ -51,6 +51,17 @@ async def store(server: RabbitServer) -> AsyncIterator[Driver]:
 async def nothing() -> None: ...
 
 
+async def alarms(url: str) -> list[str]:
+    """What ``treadle doctor`` is told of an alarm, over connections that have published nothing."""
+    ids = SystemIds()
+    backend = connect(url, ids=ids, namespace=f"t-{ids.new()}")
+    vacancy = await backend.survey()
+    await backend.aclose()
+    backend.close()
+    assert vacancy is not None
+    return [one["level"] for one in vacancy.facts["findings"] if one["check"] == "alarm"]
+
+
 def account(server: RabbitServer, name: str, rights: str) -> str:
     """The URL of a new account that may do so much."""
     server.control("add_user", name, "secret")
@@ -124,6 +135,7 @@ async def test_an_alarm_refuses_new_jobs_and_lets_old_ones_end(
     try:
         with pytest.raises(BackendFull, match="alarm"):
             await refused(store)
+        assert await alarms(server.url) == ["fail"]
         assert await store.extend(lease) == [Renewal.HELD]
         assert await store.settle(lease, Done()) is Settled.OK
     finally:
@@ -183,6 +195,24 @@ async def test_a_right_that_is_lacking_is_named(server: RabbitServer) -> None:
     with pytest.raises(BackendError, match=r"lacks a right: .* on '\^\(tr\\\.\|amq"):
         await note.aenqueue()
     await app.aclose()
+
+
+async def test_whoever_may_not_read_is_told_so_by_a_look(server: RabbitServer) -> None:
+    """The same word as for a queue that somebody else reads alone."""
+    ids = SystemIds()
+    name = f"t-{ids.new()}"
+    made = connect(server.url, ids=ids, namespace=name)
+    await made.open()
+    await made.aclose()
+    made.close()
+    url = account(server, "blind", ".*")
+    server.control("set_permissions", "-p", "/", "blind", ".*", ".*", "^$")
+    backend = connect(url, ids=ids, namespace=name)
+    async with asyncio.timeout(60):
+        with pytest.raises(BackendError, match=r"lacks a right: .* refused for user 'blind'"):
+            await backend.probe()
+    await backend.aclose()
+    backend.close()
 
 
 async def test_a_virtual_host_that_does_not_exist_is_said(server: RabbitServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.servers import own
 from treadle.backends.redis import connect
 from treadle.errors import BackendError, BackendUnavailable, SchemaMismatch, TreadleError
+from treadle.testing import eventually
 from treadle.testing.servers import RedisCluster, RedisServer
 
 _PATIENCE = "patience=1"
@@ -135,3 +136,31 @@ async def test_a_node_of_a_cluster_that_is_not_whole() -> None:
     with own(RedisServer(config={"cluster-enabled": "yes"}).start) as node:
         said = await refusal(f"{node.url}?{_PATIENCE}", BackendUnavailable)
     assert f"It is a node of a cluster: redis+cluster://127.0.0.1:{node.port} finds" in said
+
+
+async def test_a_password_where_none_is_needed(server: RedisServer) -> None:
+    url = server.url.replace("redis://", "redis://:secret@")
+    said = await refusal(url, BackendUnavailable)
+    assert "the server has no password, and the URL has one. Take it out of the URL" in said
+    assert "secret" not in said
+
+
+async def test_no_password_where_one_is_needed() -> None:
+    with own(RedisServer(config={"requirepass": "secret"}).start) as locked:
+        said = await refusal(locked.url, BackendUnavailable)
+    assert "NOAUTH Authentication required. Write the account into the URL" in said
+
+
+async def test_a_replica_takes_no_jobs(server: RedisServer) -> None:
+    server.ask("FLUSHALL")
+    with own(RedisServer(replica_of=server).start) as copy:
+        await eventually(lambda: copy.info("replication")["master_link_status"] == "up")
+        said = await refusal(f"{copy.url}?patience=0.2", BackendUnavailable)
+        assert "It is a replica: write the address of its primary, or redis+sentinel://" in said
+        backend = connect(copy.url)
+        vacancy = await backend.survey()
+        assert vacancy is not None
+        [told] = [one for one in vacancy.facts["findings"] if one["check"] == "primary"]
+        assert told["level"] == "fail"
+        assert f"a replica of 127.0.0.1:{server.port} and takes no jobs" in told["says"]
+        await backend.aclose()

@@ -36,7 +36,7 @@ def found(told: Mapping[str, Any], check: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("config", "level", "loses", "advice"),
     [
-        ({}, "memory", "everything, whenever the server ends", "CONFIG SET appendonly yes"),
+        ({}, "memory", "everything, whenever the server ends", "yes, and CONFIG REWRITE"),
         ({"save": "60 1"}, "memory", "all since its last snapshot", "CONFIG SET appendonly yes"),
         (KEPT, "everysec", "up to 2 s when it loses power", "appendfsync always"),
         ({**KEPT, "appendfsync": "no"}, "everysec", "some 30 s", "appendfsync always"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+
+from treadle import backends
 
 SCRIPT = """
 import sys
@@ -19,6 +22,17 @@ try:
 except Unsupported as error:
     print(error)
 """
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://localhost", "postgresql:///app", "sqlite:///jobs.db", "amqp://localhost"]
+)
+def test_a_number_in_the_url_counts_for_that_backend(url: str) -> None:
+    """Settings, which an app always gives, are for those that do not say."""
+    module = import_module(backends.SCHEMES[url.partition(":")[0]]).__name__
+    parse = import_module(f"{module}.address").parse
+    assert parse(f"{url}?max_failed=7", max_failed=10_000).max_failed == 7
+    assert parse(url, max_failed=5).max_failed == 5
 
 
 @pytest.mark.parametrize(

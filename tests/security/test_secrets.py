@@ -15,6 +15,7 @@ import pytest
 from tests.cli.shell import Shell
 from treadle import Treadle
 from treadle.backends.common.url import Url
+from treadle.cli import stores
 from treadle.codec import Codec, KeyRing
 from treadle.config import load, mask, origins
 from treadle.errors import TreadleError
@@ -184,6 +185,7 @@ def test_the_command_line_shows_no_password_and_no_argument_unasked(
     for one in (ran, *(shell(*words) for words in looks)):
         assert ARGUMENT not in one.out + one.err
     assert ARGUMENT in shell("jobs", "show", job).out  # who asks for the job sees it
+    assert PASSWORD not in stores._suffix(f"redis://jane:{PASSWORD}@one", None)
     for url in URLS:
         listed = shell("config", "--url", url)
         assert PASSWORD not in listed.out + listed.err

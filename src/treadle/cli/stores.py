@@ -88,7 +88,8 @@ def core_for(url: str | None, app: str | None = None) -> Core:
 
 def _suffix(url: str | None, app: str | None) -> str:
     if url is not None:
-        return f" --url {shlex.quote(url)}"
+        # What is printed is kept in logs. Who copies it has the password.
+        return f" --url {shlex.quote(mask(url))}"
     return f" --app {shlex.quote(app)}" if app is not None else ""
 
 

@@ -53,8 +53,8 @@ class Url:
         return f"Url({self._shown!r})"
 
     def integer(self, name: str, given: Any, *, least: int) -> int | None:
-        """An option that is a whole number, as it was given or from the query of the URL."""
-        value = self.query.pop(name, None) if given is None else given
+        """An option that is a whole number, from the query of the URL, or else as it was given."""
+        value: Any = self.query.pop(name, given)
         if value is None:
             return None
         try:

@@ -14,9 +14,9 @@ from treadle.errors import InvalidOption
 __all__ = ["Address", "parse"]
 
 _SCHEMES = ("amqp", "amqps")
-_KNOWN = ("companion", "max_failed", "patience", "window")
-_DRIVER = ("heartbeat", "cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl")
-_HEARTBEAT = "30"
+_KNOWN = ("companion", "heartbeat", "max_failed", "patience", "window")
+_DRIVER = ("cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl")
+_HEARTBEAT = 30
 _TEXT = re.compile(r"(?P<before>[^:/]+://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*)(?P<rest>.*)", re.DOTALL)
 
 
@@ -51,16 +51,16 @@ def parse(text: str, *, max_failed: int | None = None) -> Address:
     for other in others:
         Url(other)
     passed = {name: url.query.pop(name) for name in _DRIVER if name in url.query}
-    passed.setdefault("heartbeat", _HEARTBEAT)
     most = url.integer("max_failed", max_failed, least=0)
-    patience = url.integer("patience", None, least=1)
+    patience = url.patience()
+    passed["heartbeat"] = str(url.integer("heartbeat", None, least=1) or _HEARTBEAT)
     window = url.integer("window", None, least=1)
     url.refuse({}, known=(*_KNOWN, *_DRIVER))
     return Address(
         url=shown,
         dsns=tuple(_dsn(node, passed) for node in (one, *others)),
         max_failed=10_000 if most is None else most,
-        patience=float(patience or 10),
+        patience=patience,
         window=window or 1000,
         companion=companion,
     )
@@ -71,7 +71,11 @@ def _of_nodes(text: str) -> list[str]:
     found = _TEXT.match(text)
     if found is None:
         return [text]
-    return [f"{found['before']}{host}{found['rest']}" for host in found["hosts"].split(",")]
+    hosts = [
+        host if host and not host.startswith(":") else f"localhost{host}"
+        for host in found["hosts"].split(",")
+    ]
+    return [f"{found['before']}{host}{found['rest']}" for host in hosts]
 
 
 def _dsn(text: str, passed: dict[str, str]) -> str:

@@ -134,13 +134,13 @@ class Client:
         """Facts for ``treadle doctor``."""
         counts = await self.counts()
         dead = await self._topology.ready(self._names.dead) or 0
-        return facts(self.link.server, counts, dead, blocked=self.link.blocked)
+        return facts(self.link.server, counts, dead, blocked=await self.link.in_alarm())
 
     async def survey(self) -> Vacancy | None:
         """Whether the server has no queues of the namespace; makes none."""
         if await self._topology.has(self._names.names):
             return None
-        found = facts(self.link.server, {}, 0, blocked=self.link.blocked)
+        found = facts(self.link.server, {}, 0, blocked=await self.link.in_alarm())
         return no_queues(self._names, found)
 
     async def aclose(self) -> None:

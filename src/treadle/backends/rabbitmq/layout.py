@@ -7,6 +7,7 @@
 ``tr.<ns>.due``              the exchange behind all pauses, to the queues of the jobs
 ``tr.<ns>.dead``             the dead letters
 ``tr.<ns>.names``            the lines above, because AMQP cannot list queues
+``tr.<ns>.reader``           there while somebody reads them, who has it to himself
 ``tr.<ns>.bell``             the exchange that tells who waits that there is something to claim
 ``tr.<ns>.events``           the exchange of events
 ============================ =====================================================================
@@ -81,6 +82,7 @@ class Names:
         self.due = f"{self.prefix}due"
         self.dead = f"{self.prefix}dead"
         self.names = f"{self.prefix}names"
+        self.reader = f"{self.prefix}reader"
         self.bell = f"{self.prefix}bell"
         self.events = f"{self.prefix}events"
         self._max_failed = max_failed

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import aiormq
@@ -19,7 +20,7 @@ from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.refusals import told
 from treadle.errors import BackendFull, SchemaMismatch
 
-__all__ = ["Link", "is_lost", "version_of", "why_lost"]
+__all__ = ["Link", "end", "is_lost", "version_of", "why_lost"]
 
 # Each connection that breaks or cannot be made is told of here, in events and errors. The driver
 # writes tracebacks of them besides, to standard error where nobody has set up logging.
@@ -30,6 +31,8 @@ if _driver.level == logging.NOTSET:
 _OLDEST = (3, 10)
 _ROLES = ("publish", "serve")
 _CONFIRMED = "confirmed"
+_LAST_WORD = 1.0
+"""Seconds that the server may take to answer a farewell."""
 _FRAMES = 1000
 """Frames of a channel that are read ahead: with the driver's 10, each third message costs a turn of
 the loop."""
@@ -138,9 +141,7 @@ class Link:
         """Have the next message go through a channel that is opened then."""
         channel = self._channels.pop(_CONFIRMED, None)
         if channel is not None:
-            with told(self.address.url):
-                async with asyncio.timeout(self.address.patience):
-                    await channel.close()
+            await end(channel)
 
     async def _try_out(self) -> None:
         """Publish something to nobody, for a server with an alarm says so only then."""
@@ -166,12 +167,18 @@ class Link:
         connection = self._connections.get("publish")
         return connection is not None and not connection.is_closed and not _is_ready(connection)
 
+    async def in_alarm(self) -> bool:
+        """Whether the server takes no messages, asked of it."""
+        if not self.blocked:
+            await self._try_out()
+        return self.blocked
+
     async def drop(self, role: str) -> None:
         """Close a connection that does not answer, with all that was not sent yet."""
         connection = self._connections.pop(role, None)
         self._doubtful = self._doubtful or role == "publish"
         if connection is not None:
-            await _close(connection, self.address.patience)
+            await end(connection)
 
     async def aclose(self) -> None:
         """Close what is open; who asks again begins anew."""
@@ -187,8 +194,12 @@ def is_lost(channel: AbstractChannel) -> bool:
 def why_lost(channel: AbstractChannel) -> str:
     """What the server, or the network, has said at the end of a channel."""
     for one in (channel, channel.connection):
-        end = cast("asyncio.Future[None]", one.closing)
-        if end.done() and not end.cancelled() and (error := end.exception()) is not None:
+        closing = cast("asyncio.Future[None]", one.closing)
+        if (
+            closing.done()
+            and not closing.cancelled()
+            and (error := closing.exception()) is not None
+        ):
             return repr(error)
     return "unknown"
 
@@ -204,12 +215,11 @@ def _is_ready(connection: AbstractConnection) -> bool:
     return False
 
 
-async def _close(connection: AbstractConnection, patience: float) -> None:
-    try:
-        async with asyncio.timeout(min(patience, 1.0)):
-            await connection.close()
-    except Exception:  # noqa: BLE001 - it is given up, whatever it says
-        return
+async def end(one: AbstractChannel | AbstractConnection) -> None:
+    """Close it, and go on a second later also when the server says nothing, or objects."""
+    with suppress(Exception):
+        async with asyncio.timeout(_LAST_WORD):
+            await one.close()
 
 
 def version_of(server: Mapping[str, Any]) -> tuple[int, int]:

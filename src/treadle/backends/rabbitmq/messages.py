@@ -16,7 +16,7 @@ import msgspec
 from treadle.backends.rabbitmq.address import Address
 from treadle.backends.rabbitmq.intake import MOST, Intake
 from treadle.backends.rabbitmq.layout import IdNames, Line
-from treadle.backends.rabbitmq.link import Link, is_lost
+from treadle.backends.rabbitmq.link import Link, end, is_lost
 from treadle.backends.rabbitmq.probe import away, beside
 from treadle.backends.rabbitmq.publish import Named, Publisher
 from treadle.backends.rabbitmq.receipts import Handed, Receipts
@@ -156,9 +156,10 @@ class Messages:
                 for queue in list(self._registry.queues):
                     for line in self._registry.lines(queue):
                         ready += await self._topology.ready(self._names.line(line)) or 0
+            blocked = await self.link.in_alarm()
         except BackendUnavailable as error:
             return away(str(error))
-        return beside(url, self.link.server, ready, blocked=self.link.blocked)
+        return beside(url, self.link.server, ready, blocked=blocked)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -225,7 +226,7 @@ class Messages:
     def _leave_channel(self) -> None:
         receipts, self._receipts = self._receipts, None
         if receipts is not None and not is_lost(receipts.channel):
-            self._meanwhile(_closed(receipts))
+            self._meanwhile(end(receipts.channel))
 
     def _meanwhile(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Have something done that a server which does not answer may take long for."""
@@ -233,9 +234,3 @@ class Messages:
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)
         return task
-
-
-async def _closed(receipts: Receipts) -> None:
-    with suppress(Exception):
-        async with asyncio.timeout(1.0):
-            await receipts.channel.close()

@@ -125,7 +125,7 @@ def _error_of(error: Exception, url: str) -> BackendError:
             # It closes the connection where it is to open a virtual host.
             return BackendUnavailable(
                 f"{url} does not let us in: does its virtual host exist, and may the account use "
-                f"it? ({error})",
+                "it? rabbitmqctl list_vhosts and list_permissions tell",
                 backend=url,
             )
         case IncompatibleProtocolError():

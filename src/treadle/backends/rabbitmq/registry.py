@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Callable
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelLockedResource
 from pamqp.commands import Basic
 
 from treadle.backends.rabbitmq.layout import Line, Names, line_of
-from treadle.backends.rabbitmq.link import Link
+from treadle.backends.rabbitmq.link import Link, end
 from treadle.backends.rabbitmq.refusals import told
 from treadle.backends.rabbitmq.topology import Topology
 from treadle.clock import Clock, SystemClock
@@ -27,6 +27,8 @@ _FRESH = 60.0
 """Seconds after which the lines are read again."""
 _TURN = 0.2
 """Seconds until another one who reads is over."""
+_BACK = 0.02
+"""Seconds until it is looked again whether announcements are back."""
 
 
 class Registry:
@@ -117,13 +119,27 @@ class Registry:
                 async with asyncio.timeout(self._link.address.patience):
                     channel = await self._link.channel("serve", publisher_confirms=False)
                     try:
+                        await self._keep_others_out(channel)
                         return await self._look(channel)
-                    except ChannelAccessRefused:
+                    except ChannelLockedResource:
                         # Somebody else reads. Many do when a server is back.
                         await self._clock.sleep(self._chance.uniform(_TURN / 4, _TURN))
+                    finally:
+                        # With it go what keeps others out, and what was taken.
+                        await end(channel)
+
+    async def _keep_others_out(self, channel: AbstractChannel) -> None:
+        """Read as the only one, for as long as the channel is open.
+
+        Quorum queues pass over that a consumer is to be the only one, and who reads beside another
+        gets a part of the announcements, or none.
+        """
+        await channel.queue_declare(self._names.reader, exclusive=True, auto_delete=True)
+        # It goes with its last consumer.
+        await channel.basic_consume(self._names.reader, _nothing)
 
     async def _look(self, channel: AbstractChannel) -> list[Line]:
-        """Take all announcements, as the only one, and put them back."""
+        """Take all announcements and put them back."""
         found: list[DeliveredMessage] = []
         came = asyncio.Event()
 
@@ -133,14 +149,15 @@ class Registry:
 
         count = await self._topology.ready(self._names.names) or 0
         await channel.basic_qos(prefetch_count=2000)
-        answer = await channel.basic_consume(self._names.names, take, exclusive=True)
+        answer = await channel.basic_consume(self._names.names, take)
         while len(found) < count:
             came.clear()
             await came.wait()
-        # All of them, and the consumer too, go with the channel.
         await channel.basic_cancel(answer.consumer_tag or "")
         await channel.basic_nack(0, multiple=True, requeue=True)
-        await channel.close()
+        # That has no answer, and the next one begins by counting them.
+        while (await self._topology.ready(self._names.names) or 0) < count:
+            await self._clock.sleep(_BACK)
         lines = (line_of(bytes(one.body).decode(errors="replace")) for one in found)
         return [line for line in lines if line is not None]
 
@@ -154,3 +171,7 @@ class Registry:
                 properties=Basic.Properties(delivery_mode=2),
                 timeout=self._link.address.patience,
             )
+
+
+async def _nothing(_: DeliveredMessage) -> None:
+    """Take what is never sent."""

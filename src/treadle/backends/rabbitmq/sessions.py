@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import suppress
 
 import msgspec
 from aiormq.abc import AbstractChannel
 
 from treadle.backends.rabbitmq.endings import Lease
-from treadle.backends.rabbitmq.link import Link, is_lost, why_lost
+from treadle.backends.rabbitmq.link import Link, end, is_lost, why_lost
 from treadle.backends.rabbitmq.receipts import Handed, Receipts
 from treadle.backends.rabbitmq.refusals import told
 from treadle.logs import get_logger
@@ -71,13 +70,9 @@ class Desk:
         """Close the channel; the server gives to others what is not acknowledged."""
         channel = self.channel
         if channel is not None and not is_lost(channel):
-            with suppress(Exception):
-                async with asyncio.timeout(1.0):
-                    await channel.close()
-        if channel is not None and not is_lost(channel):
-            with suppress(Exception):
-                async with asyncio.timeout(1.0):
-                    await channel.connection.close()
+            await end(channel)
+            if not is_lost(channel):
+                await end(channel.connection)
         self.forget_lost()
 
     def forget_lost(self) -> None:

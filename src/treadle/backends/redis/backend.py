@@ -15,6 +15,7 @@ from treadle.backends.redis.decode import claimed, pushed
 from treadle.backends.redis.losses import Losses
 from treadle.backends.redis.names import short
 from treadle.backends.redis.probe import check, facts, level
+from treadle.backends.redis.scripts import commands, script
 from treadle.backends.redis.server import Server, look
 from treadle.backends.redis.store import Store
 from treadle.backends.redis.subscribe import Broadcast
@@ -143,6 +144,18 @@ class RedisBackend:
                 backend=self.url,
             )
 
+    async def _check_rights(self) -> None:
+        """Refuse an account to which a step would be refused half way."""
+        wanted = [*commands(), "SUBSCRIBE"]
+        lacking = await self._store.link.run(script("rights"), [self._store.prefix], wanted)
+        if lacking:
+            named = " ".join(f"+{name.decode().lower()}" for name in lacking)
+            raise BackendError(
+                f"the account of {self.url} lacks rights: {named}, on keys ~{{NAMESPACE.* and "
+                "channels &{NAMESPACE.*. docs/explanation/redis.md has the whole ACL SETUSER",
+                backend=self.url,
+            )
+
     def _number(self, said: bytes, place: int, name: str, example: str) -> int:
         """One of the numbers in a key that is written once.
 
@@ -164,6 +177,7 @@ class RedisBackend:
         """Whether nothing was ever written here; writes nothing."""
         link = self._store.link
         server = await self._look()
+        await self._check_rights()
         if await link.command("EXISTS", f"{self._store.prefix}format"):
             return None
         check(server, link.address)
@@ -204,6 +218,8 @@ class RedisBackend:
     async def open_session(self, info: SessionInfo, nonce: int | None = None) -> Session:
         """Make a foreman present."""
         number = self._ids.nonce() if nonce is None else nonce
+        # What is lost before the first renewal is missed, too.
+        await self._losses.look()
         return await holding.open_session(self._store, number, info)
 
     async def close_session(self, session: Session) -> Sequence[Fate]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from treadle.backends.redis.address import Address
+from treadle.backends.redis.refusals import REPLICA
 from treadle.backends.redis.server import Server
 from treadle.durability import gives
 from treadle.errors import Unsupported
@@ -13,9 +14,11 @@ from treadle.errors import Unsupported
 __all__ = ["check", "facts", "level", "may_lose"]
 
 _OLDEST = (6, 2)
+# A server that comes back without its settings would not read the file in which the jobs are.
+_KEEP = ", and CONFIG REWRITE, or the same in redis.conf, so that it stays"
 _CHANGE = {
-    "everysec": "CONFIG SET appendonly yes",
-    "fsync": "CONFIG SET appendonly yes, and CONFIG SET appendfsync always",
+    "everysec": f"CONFIG SET appendonly yes{_KEEP}",
+    "fsync": f"CONFIG SET appendonly yes, CONFIG SET appendfsync always{_KEEP}",
 }
 
 
@@ -128,6 +131,8 @@ def _advice(server: Server) -> str:
 
 
 def _findings(server: Server) -> Iterator[tuple[str, str, str, str]]:
+    if server.primary:
+        yield "fail", "primary", f"it is a replica of {server.primary} and takes no jobs", REPLICA
     if server.policy is None:
         yield (
             "warn",

@@ -12,7 +12,7 @@ from treadle.errors import (
     SchemaMismatch,
 )
 
-__all__ = ["AGAIN", "ELSEWHERE", "error_of", "moved_to"]
+__all__ = ["AGAIN", "ELSEWHERE", "REPLICA", "error_of", "moved_to"]
 
 AGAIN = frozenset({"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "ASK"})
 """It cannot now, has done nothing, and will be able to soon.
@@ -23,8 +23,17 @@ a script sees only one: nothing is done until the whole slot is there."""
 ELSEWHERE = frozenset({"READONLY"})
 """It is a replica by now, and has done nothing."""
 
+REPLICA = (
+    "It is a replica: write the address of its primary, or redis+sentinel:// and the name of the "
+    "primary, which finds it after a failover, too"
+)
+"""The way out of an address at which nothing can be written."""
+
 _INSIDE = "The user executing the script can't"
 """How a lack of rights is said of a command inside a script."""
+
+_NO_PASSWORD = "without any password configured"
+"""What a server says to who has a password where none is needed."""
 
 
 def moved_to(refused: Refused, here: Node) -> Node | None:
@@ -43,6 +52,22 @@ def _of_cluster(address: Address) -> str:
     return f"{scheme}+cluster://{hosts}"
 
 
+def _shut(says: str, address: Address) -> BackendUnavailable:
+    """The error for who is not let in, with what may be wrong in the URL."""
+    if "the server has no password" in says:
+        hint = "Take it out of the URL, or name the user before it: redis://user:password@host"
+    elif address.password:
+        hint = "Is the password in the URL still right?"
+    else:
+        hint = (
+            "Write the account into the URL: redis://user:password@host, or redis://:password@host "
+            "for a password alone"
+        )
+    return BackendUnavailable(
+        f"{address.url} does not let us in: {says}. {hint}", backend=address.url
+    )
+
+
 def error_of(refused: Refused, address: Address) -> Exception:
     """The error for who asked."""
     url, says = address.url, str(refused)
@@ -56,6 +81,8 @@ def error_of(refused: Refused, address: Address) -> Exception:
     if code in AGAIN or code in ELSEWHERE or code == "MOVED":
         alone = code == "CLUSTERDOWN" and address.kind != "cluster"
         hint = f". It is a node of a cluster: {_of_cluster(address)} finds the others" * alone
+        if code in ELSEWHERE and address.kind == "server":
+            hint = f" {REPLICA}"
         return BackendUnavailable(f"{url} cannot answer now: {says}{hint}", backend=url)
     match code:
         case "OOM":
@@ -67,16 +94,17 @@ def error_of(refused: Refused, address: Address) -> Exception:
         case "MISCONF":
             return BackendReadOnly(f"{url} cannot save to its disk: {says}", backend=url)
         case "NOPERM":
+            # Of a command in a script the server does not say which.
+            hint = "'treadle doctor' names it, and " * (_INSIDE in says)
             return BackendError(
-                f"the account of {url} lacks a right: {says}. docs/explanation/redis.md lists "
-                "those that are needed",
+                f"the account of {url} lacks a right: {says.rstrip('.')}. {hint}"
+                "docs/explanation/redis.md lists those that are needed",
                 backend=url,
             )
         case "NOAUTH" | "WRONGPASS":
-            return BackendUnavailable(
-                f"{url} does not let us in: {says}. Is the password in the URL still right?",
-                backend=url,
-            )
+            return _shut(says.rstrip("."), address)
+        case "ERR" if _NO_PASSWORD in says:
+            return _shut("the server has no password, and the URL has one", address)
         case "WRONGTYPE":
             return SchemaMismatch(f"{url} has keys of another program: {says}", backend=url)
         case "ERR" if "DB index" in says:

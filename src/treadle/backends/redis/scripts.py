@@ -24,10 +24,11 @@ from importlib.resources import files
 
 import msgspec
 
-__all__ = ["Script", "compose", "script"]
+__all__ = ["Script", "commands", "compose", "script"]
 
 _INCLUDE = re.compile(r"^--@ include ([a-z_]+)$", re.MULTILINE)
 _ENCLOSE = re.compile(r"^--@ enclose\n\Z", re.MULTILINE)
+_CALL = re.compile(r"\bcall\('([A-Z]+)'")
 _COMMENT = re.compile(r"^[ \t]*--.*\n|^\s*\n", re.MULTILINE)
 
 
@@ -46,6 +47,14 @@ def script(name: str) -> Script:
     source = _COMMENT.sub("", compose(name)).encode()
     sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
     return Script(name, source, sha)
+
+
+@cache
+def commands() -> tuple[str, ...]:
+    """Names of the commands that scripts carry out."""
+    folder = files("treadle.backends.redis").joinpath("lua")
+    texts = [one.read_text(encoding="utf-8") for one in folder.iterdir()]
+    return tuple(sorted({name for text in texts for name in _CALL.findall(text)}))
 
 
 def compose(name: str) -> str:

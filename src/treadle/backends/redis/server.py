@@ -22,6 +22,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     # Redis or Valkey.
     kind: str
     version: tuple[int, ...]
+    # Of this one, so that it takes no writes; empty for a primary.
+    primary: str = ""
     policy: str | None
     # Whether writes go to a file at once, and how soon that file is brought to the disk.
     appends: bool
@@ -76,6 +78,7 @@ async def look(link: Link) -> Server:
     return Server(
         kind="Valkey" if is_valkey else "Redis",
         version=_version(info["valkey_version" if is_valkey else "redis_version"]),
+        primary=_primary(info),
         policy=info.get("maxmemory_policy"),
         appends=info.get("aof_enabled") == "1",
         fsync=settings.get("appendfsync"),
@@ -106,6 +109,12 @@ async def _settings(link: Link) -> dict[str, str]:
 def _fields(text: bytes) -> Mapping[str, str]:
     lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
     return {name: value for name, _, value in lines}
+
+
+def _primary(info: Mapping[str, str]) -> str:
+    if info.get("role") != "slave":
+        return ""
+    return f"{info.get('master_host', '')}:{info.get('master_port', '')}"
 
 
 def _version(text: str) -> tuple[int, ...]:

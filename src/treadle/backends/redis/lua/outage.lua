@@ -12,7 +12,7 @@ local GRACE = 5
 -- made present, which is what it is seen by.
 local function spared_until()
   if MANUAL then return NONE end
-  local last = call('ZREVRANGE', P .. 'sessions', 0, 0, 'WITHSCORES')[2]
+  local last = call('ZRANGE', P .. 'sessions', -1, -1, 'WITHSCORES')[2]
   local known = call('HMGET', P .. 'spare', 'since', 'until')
   if last and tonumber(last) <= NOW and known[1] ~= last then
     call('HSET', P .. 'spare', 'since', last, 'until', format('%.17g', NOW + GRACE))
