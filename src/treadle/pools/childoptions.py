@@ -82,7 +82,10 @@ def _preload(value: Any) -> tuple[str, ...]:
 
 def _several(value: Any) -> tuple[Any, ...] | None:
     """They in a tuple, if they are several."""
-    return tuple(value) if isinstance(value, Iterable) else None
+    try:
+        return tuple(value)
+    except TypeError:
+        return None
 
 
 def _is_module_name(name: object) -> bool:
