@@ -18,6 +18,7 @@ from treadle import LimitSet, Pool, Rate, Retry, Slots, Worker, WorkerStopped, b
 from treadle.errors import InvalidOption
 from treadle.pools.future import Future
 from treadle.pools.options import Mode
+from treadle.pools.places import aio
 
 # Children and actors can be made to end.
 FORCED = ("process", "ray")
@@ -359,6 +360,20 @@ def interrupted(program: str) -> None:
             running.kill()
     assert running.returncode in (1, -signal.SIGINT)
     assert b"KeyboardInterrupt" in said
+
+
+def test_ctrl_c_while_a_call_is_looked_at_leaves_nothing_to_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(_: object) -> bool:
+        raise KeyboardInterrupt
+
+    pool = Pool("asyncio", patience=0.1)
+    assert pool.submit(abs, -4).result(20) == 4
+    monkeypatch.setattr(aio, "_asynchronous", interrupted)
+    with pytest.raises(KeyboardInterrupt), pool:
+        pool.submit(abs, -4)
+    assert pool._crew.ending.future.done()
 
 
 def test_the_time_of_a_stop_is_any_duration(file: Path) -> None:

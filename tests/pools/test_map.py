@@ -349,6 +349,33 @@ class TestLeaving:
             gate.open.set()
         assert gate.began == [2]
 
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_out_of_time_nothing_more_is_begun(self, mode: Mode, ordered: bool) -> None:
+        late = threading.Event()
+
+        def items() -> Iterator[int]:
+            yield 1
+            late.wait(0.02)
+            yield 2
+
+        with Pool(mode) as pool:
+            results = pool.map(double, items(), timeout="10ms", ordered=ordered, buffer=1)
+            with pytest.raises(WaitTimeout, match=r"the 0\.01 s of the whole"):
+                list(results)
+            assert list(results) == []
+
+    def test_items_that_end_late_are_no_error(self, mode: Mode) -> None:
+        late = threading.Event()
+
+        def items() -> Iterator[int]:
+            yield 1
+            late.wait(0.3)
+
+        with Pool(mode) as pool:
+            pool.submit(double, 1).result(60)
+            results = pool.map(double, items(), timeout="250ms")
+            assert list(results) == [2]
+
     async def test_out_of_time_awaited(self) -> None:
         async def forever(_: int) -> None:
             await asyncio.Event().wait()

@@ -215,10 +215,32 @@ def test_a_child_is_replaced_when_it_uses_too_much_memory() -> None:
     with Pool("process", **options) as pool:
         first = pool.submit(os.getpid).result(20)
         assert pool.submit(grow, 250 << 20).result(20) == first
-        # It is weighed once a second at the most, after a call.
-        pause = threading.Event()
-        others = (pool.submit(os.getpid).result(20) != first or pause.wait(0.1) for _ in range(200))
-        assert any(others)
+        assert pool.submit(os.getpid).result(20) != first
+
+
+def wait_for(gate: str) -> int:
+    Path(gate).read_bytes()
+    return os.getpid()
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("bound", ["max_rss", "max_age"])
+def test_what_a_child_was_sent_ahead_is_for_the_next_one(
+    bound: str, slots: int, tmp_path: Path
+) -> None:
+    bounds = {"max_rss": 200 << 20, "max_age": "1ms"}
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    options: Any = {bound: bounds[bound], "max_workers": 1, "slots": slots, "preload": __name__}
+    with Pool("process", **options) as pool:
+        growing = pool.submit(grow, 250 << 20)
+        # Whichever it has begun by then, the child ends.
+        held = pool.submit(wait_for, str(gate))
+        ahead = [pool.submit(os.getpid) for _ in range(20)]
+        first = growing.result(20)
+        gate.write_bytes(b"")
+        assert held.result(20) == first
+        assert first not in {one.result(20) for one in ahead[slots - 1 :]}
 
 
 # -- a fork for each call ------------------------------------------------------------------------
@@ -372,7 +394,9 @@ def test_modules_that_cannot_be_loaded_before_are_told() -> None:
         ({"mode": "process", "max_age": 0}, "above 0"),
         ({"mode": "process", "env": {"A": 1}}, "to text"),
         ({"mode": "process", "fork": "yes"}, "True or False"),
+        ({"mode": "process", "preload": 5}, "names of modules"),
         ({"mode": "process", "around": [1]}, "context managers"),
+        ({"mode": "process", "around": 5}, "context managers"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: Any, message: str) -> None:

@@ -74,11 +74,22 @@ def _refused(option: str, value: Any, wanted: str) -> InvalidOption:
 
 
 def _preload(value: Any) -> tuple[str, ...]:
-    names: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value)
-    for name in names:
-        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            raise _refused("preload", value, "names of modules, such as ['numpy', 'shop.models']")
+    names = (value,) if isinstance(value, str) else _several(value)
+    if names is None or not all(map(_is_module_name, names)):
+        raise _refused("preload", value, "names of modules, such as ['numpy', 'shop.models']")
     return names
+
+
+def _several(value: Any) -> tuple[Any, ...] | None:
+    """They in a tuple, if they are several."""
+    try:
+        return tuple(value)
+    except TypeError:
+        return None
+
+
+def _is_module_name(name: object) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def _env(value: Any) -> Mapping[str, str]:
@@ -120,8 +131,8 @@ def _fork(value: Any) -> bool:
 
 
 def _around(value: Any) -> tuple[Callable[[], Any], ...]:
-    makers: tuple[Any, ...] = (value,) if callable(value) else tuple(value)
-    if not all(map(callable, makers)):
+    makers = (value,) if callable(value) else _several(value)
+    if makers is None or not all(map(callable, makers)):
         raise _refused("around", value, "functions that give context managers")
     return makers
 

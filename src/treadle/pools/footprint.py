@@ -8,13 +8,17 @@ from pathlib import Path
 
 __all__ = ["resident_bytes", "resident_bytes_of"]
 
-_STATM = Path("/proc/self/statm")
+_STATM = "/proc/self/statm"
 
 
 def resident_bytes() -> int:
     """Memory of this process that is in RAM now, in bytes; its peak where only that is known."""
-    if _STATM.exists():
-        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    try:
+        # Opened each time: of a fork it is another file.
+        with open(_STATM, "rb", buffering=0) as statm:  # noqa: PTH123 - after each call of a child
+            return int(statm.read(256).split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux
+        pass
     try:
         import resource
     except ImportError:  # not a Unix

@@ -141,6 +141,10 @@ class Results(Generic[R_co]):
             except Exception as error:  # noqa: BLE001 - it comes after what was before it
                 self._chunks, self._broken = None, error
                 return
+            if self._remaining() == 0.0:
+                # The time is over: nothing more is begun.
+                self._held.append(chunk)
+                return
             try:
                 future = self._sender.send(chunk)
             except PoolFull:
@@ -158,6 +162,12 @@ class Results(Generic[R_co]):
             self._fill()
         if self._line:
             return next(iter(self._line)) if self._arrivals is None else self._arrivals.next()
+        if self._held:
+            self.close()
+            raise WaitTimeout(
+                f"the {self._timeout:g} s of the whole are over, and items are left; they are not "
+                "begun"
+            )
         broken, self._broken = self._broken, None
         self.close()
         if broken is not None:

@@ -121,17 +121,19 @@ class AsyncioPlace:
 
     def submit(self, call: Submission) -> None:
         """Carry out a call beside the others."""
+        # Before it counts: Ctrl+C while it is looked at leaves nothing that the end waits for.
+        known = self._methods.get(call.what) if call.kind is _METHOD else None
+        if known is None:
+            known = call.kind is _LIFE or self._is_asynchronous(call)
         if self._order.enter(call):
-            self._go(call)
+            self._go(call, known)
 
     def hasten(self, call: Submission) -> None:
         """Carry out a step of the worker's life before the calls that wait."""
         if self._order.enter(call, first=True):
             self._go(call)
 
-    def _go(self, call: Submission) -> None:
-        # Most are methods that were called before.
-        known = self._methods.get(call.what) if call.kind is _METHOD else None
+    def _go(self, call: Submission, known: bool | None = None) -> None:
         if known is None:
             known = call.kind is _LIFE or self._is_asynchronous(call)
         if not known:

@@ -14,7 +14,6 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from treadle.clock import SystemClock
 from treadle.guards import is_awaitable
 from treadle.pools.footprint import resident_bytes
 from treadle.pools.noticing import noticed_by
@@ -105,8 +104,6 @@ class Child:
         self._aside: tuple[str, ...] = ()
         # Whether anybody wants to know how much memory it uses.
         self._weighs = False
-        self._weighed = 0.0
-        self._clock = SystemClock()
         board.close_descriptor()
 
     def run(self) -> None:
@@ -138,13 +135,12 @@ class Child:
             self.current = 0
         if os.getpid() != self._pid:
             os._exit(0)  # a fork made by the call, which has come back from it
+        self._weigh()
         try:
             self.tell(tag, number, body, descriptors)
         finally:
             for one in descriptors:
                 os.close(one)
-        if self._weighs:
-            self._weigh()
 
     def _ended(self, order: Frame) -> tuple[int, bytes, tuple[int, ...]]:
         try:
@@ -220,10 +216,8 @@ class Child:
             raise
 
     def _weigh(self) -> None:
-        """Say how much memory this process uses, once a second at the most."""
-        now = self._clock.monotonic()
-        if now - self._weighed >= 1.0:
-            self._weighed = now
+        """Say how much memory this process uses, before it is heard that a call has ended."""
+        if self._weighs:
             self.board.tell_resident(resident_bytes())
 
     @property

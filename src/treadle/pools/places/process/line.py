@@ -47,9 +47,14 @@ class Line:
         self._urgent.append(errand)
         self.recall(board)
 
-    def recall(self, board: Board | None) -> None:
-        """Have the child pass over what it has not begun; that is sent again later."""
-        for one in list(self.sent)[1:]:
+    def recall(self, board: Board | None, keep: int = 1) -> None:
+        """Have the child pass over what it has not begun; that is sent again later.
+
+        Args:
+            board: of the child.
+            keep: so many are taken for what it carries out.
+        """
+        for one in list(self.sent)[keep:]:
             if board is not None and not one.is_life and not one.recalled:
                 # The child may have begun it meanwhile, and then it is not to be done again.
                 one.recalled = board.skip(one.number)

@@ -139,13 +139,12 @@ class OverlappingChild(Child):
         finally:
             del self._tasks[number]
             self._reasons.pop(number, None)
+        self._weigh()
         try:
             self.tell(tag, number, body, descriptors)
         finally:
             for one in descriptors:
                 os.close(one)
-        if self._weighs:
-            self._weigh()
 
     async def _given(self, call: tuple[Any, ...]) -> tuple[Any, str]:
         kind, what, args, kwargs = call

@@ -224,8 +224,10 @@ class ProcessPlace(Raising):
                     ended.append((errand, told))
             line.begin_first()
             self._fruitless = 0
-            if not life.retiring:
-                life.retiring = life.has_served(self._terms, now)
+            if not life.retiring and life.has_served(self._terms, now):
+                life.retiring = True
+                # What it was sent ahead is for the next one: it may be hundreds of calls.
+                line.recall(life.board, keep=self._terms.slots)
             self._pump()
             rests = may_rest(took / len(reports), len(line.sent))
         self._settle()
