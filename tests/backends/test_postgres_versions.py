@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Self
 
 import asyncpg
 import pytest
 
 from tests.backends.postgres_support import namespace, postgres_namespace, postgres_url
-from treadle.backends.postgres import client, connect
+from treadle.backends.postgres import PostgresBackend, client, connect
 from treadle.backends.postgres.address import Address
 from treadle.backends.postgres.statements import prefix_of
 from treadle.clock import SystemClock
@@ -53,10 +54,12 @@ class Worn:
         monkeypatch.setattr(client, "connect", listening)
         one = f"{url}{'&' if '?' in url else '?'}connections=1&notify=off"
         self.ids = SystemIds()
-        self.backend = connect(one, clock=SystemClock(), ids=self.ids, namespace=namespace)
+        backend = connect(one, clock=SystemClock(), ids=self.ids, namespace=namespace)
+        assert isinstance(backend, PostgresBackend)
+        self.backend = backend
         self.number = 0
 
-    async def __aenter__(self) -> Worn:
+    async def __aenter__(self) -> Self:
         await self.backend.open()
         self.session = await self.backend.open_session(SessionInfo(name="one"))
         return self
@@ -72,7 +75,8 @@ class Worn:
             self.number += 1
             ask = Claim(session=self.session, request=self.number, limit=1)
             leases = (await self.backend.claim(ask)).leases
-            await self.backend.settle([Settlement(token=one.token, verdict=Done()) for one in leases])
+            ends = [Settlement(token=one.token, verdict=Done()) for one in leases]
+            await self.backend.settle(ends)
 
     async def buffers(self, call: str) -> int:
         """How many buffers a statement looks into."""
@@ -114,3 +118,25 @@ async def test_no_statement_steps_over_the_versions_of_a_row(
         before = await measure(worn)
         await worn.work(MANY)
         assert await measure(worn) <= before + MORE
+
+
+async def test_serializable_transactions_that_enqueue_do_not_meet(
+    postgres_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither reads where the other writes, though both count for the first time."""
+    async with Worn(postgres_url, namespace, monkeypatch) as worn:
+        wires = [await asyncpg.connect(postgres_url) for _ in range(2)]
+        try:
+            begun = [wire.transaction(isolation="serializable") for wire in wires]
+            for transaction in begun:
+                await transaction.start()
+            for wire in wires:
+                await wire.fetchval("SELECT count(*) FROM pg_class")
+            for wire in wires:
+                job = NewJob(id=worn.ids.new(), task="t", payload=b"p")
+                await worn.backend.push_within(wire, [job])
+            for transaction in begun:
+                await transaction.commit()
+        finally:
+            for wire in wires:
+                await wire.close()

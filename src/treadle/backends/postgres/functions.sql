@@ -12,22 +12,25 @@ RETURNS void LANGUAGE plpgsql
 #variable_conflict use_column
 DECLARE
   mine int := pg_backend_pid();
+  -- In a caller's serializable transaction what is looked for is in conflict with what others insert.
+  lone boolean := current_setting('transaction_isolation') = 'read committed';
   one record;
 BEGIN
   FOR one IN SELECT state, queue, sum(n) AS n FROM unnest(states, queues, ns) AS u (state, queue, n)
     GROUP BY state, queue HAVING sum(n) <> 0 ORDER BY state, queue
   LOOP
-    UPDATE treadle_count c SET n = c.n + one.n WHERE c.ctid = (
-      SELECT x.ctid FROM treadle_count x
-      WHERE (x.state, x.queue, x.slot) >= (one.state, one.queue, mine)
-        AND (x.state, x.queue, x.slot) <= (one.state, one.queue, mine)
-      ORDER BY x.state DESC, x.queue DESC, x.slot DESC LIMIT 1);
-    -- There is none yet, or somebody has put it to the others meanwhile.
-    IF NOT FOUND THEN
-      INSERT INTO treadle_count AS c (state, queue, slot, n)
-      VALUES (one.state, one.queue, mine, one.n)
-      ON CONFLICT (state, queue, slot) DO UPDATE SET n = c.n + excluded.n;
+    IF lone THEN
+      UPDATE treadle_count c SET n = c.n + one.n WHERE c.ctid = (
+        SELECT x.ctid FROM treadle_count x
+        WHERE (x.state, x.queue, x.slot) >= (one.state, one.queue, mine)
+          AND (x.state, x.queue, x.slot) <= (one.state, one.queue, mine)
+        ORDER BY x.state DESC, x.queue DESC, x.slot DESC LIMIT 1);
+      CONTINUE WHEN FOUND;
     END IF;
+    -- There is none yet, or somebody has put it to the others meanwhile.
+    INSERT INTO treadle_count AS c (state, queue, slot, n)
+    VALUES (one.state, one.queue, mine, one.n)
+    ON CONFLICT (state, queue, slot) DO UPDATE SET n = c.n + excluded.n;
   END LOOP;
 END $$;
 
