@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import Self
 
 import asyncpg
@@ -132,8 +133,9 @@ async def test_serializable_transactions_that_enqueue_do_not_meet(
                 await transaction.start()
             for wire in wires:
                 await wire.fetchval("SELECT count(*) FROM pg_class")
-            for wire in wires:
-                job = NewJob(id=worn.ids.new(), task="t", payload=b"p")
+            # First one queue by each, then another by each.
+            for queue, wire in product("ab", wires):
+                job = NewJob(id=worn.ids.new(), task="t", payload=b"p", queue=queue)
                 await worn.backend.push_within(wire, [job])
             for transaction in begun:
                 await transaction.commit()
