@@ -195,9 +195,11 @@ async def with_async_psycopg(shop: Shop) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def with_a_pipeline_of_async_psycopg(shop: Shop) -> AsyncIterator[Any]:
-    async with await psycopg.AsyncConnection.connect(shop.url) as connection:
-        async with connection.pipeline():
-            yield connection, lambda: connection.execute(shop.insert)
+    async with (
+        await psycopg.AsyncConnection.connect(shop.url) as connection,
+        connection.pipeline(),
+    ):
+        yield connection, lambda: connection.execute(shop.insert)
 
 
 def _async_engine(shop: Shop, driver: str) -> Any:
