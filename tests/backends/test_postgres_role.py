@@ -49,6 +49,30 @@ def test_what_it_may_not_do_is_said(postgres_url: str, its_url: str) -> None:
         drop(postgres_url, elsewhere)
 
 
+@pytest.mark.parametrize(
+    ("granted", "says"),
+    [
+        (False, "that this user may use; they are in schema {0}: GRANT USAGE ON SCHEMA {0}"),
+        (True, "in the search_path of this user; schema {0} has some"),
+    ],
+)
+def test_tables_that_it_does_not_find_are_named(
+    postgres_url: str, its_url: str, role: str, granted: bool, says: str
+) -> None:
+    hidden = f"hidden{os.getpid()}"
+    run(postgres_url, f"CREATE SCHEMA {hidden}")
+    try:
+        run(postgres_url, f"CREATE TABLE {hidden}.{prefix_of(hidden)}_meta (a int)")
+        if granted:
+            run(postgres_url, f'GRANT USAGE ON SCHEMA {hidden} TO "{role}"')
+        wrong = asyncio.run(backends.tables(its_url, namespace=hidden).verify())
+        assert list(wrong) == [
+            f"there are no tables of the namespace {hidden!r} " + says.format(hidden)
+        ]
+    finally:
+        run(postgres_url, f"DROP SCHEMA {hidden} CASCADE")
+
+
 async def test_an_app_of_it_runs_jobs(its_url: str, namespace: str) -> None:
     app = Treadle(its_url, namespace=namespace)
 

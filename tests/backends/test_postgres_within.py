@@ -100,6 +100,12 @@ def with_psycopg_as_the_user_likes_it(shop: Shop) -> Iterator[Any]:
 
 
 @contextmanager
+def with_a_pipeline_of_psycopg(shop: Shop) -> Iterator[Any]:
+    with psycopg.connect(shop.url) as connection, connection.pipeline():
+        yield connection, lambda: connection.execute(shop.insert)
+
+
+@contextmanager
 def with_sqlalchemy(shop: Shop) -> Iterator[Any]:
     engine = sqlalchemy.create_engine(shop.sqlalchemy_url)
     try:
@@ -149,6 +155,7 @@ def with_django(shop: Shop) -> Iterator[Any]:
 BLOCKING: list[Block] = [
     with_psycopg,
     with_psycopg_as_the_user_likes_it,
+    with_a_pipeline_of_psycopg,
     with_sqlalchemy,
     with_a_session,
     with_a_scoped_session,
@@ -183,6 +190,15 @@ async def with_a_pool_of_asyncpg(shop: Shop) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def with_async_psycopg(shop: Shop) -> AsyncIterator[Any]:
     async with await psycopg.AsyncConnection.connect(shop.url) as connection:
+        yield connection, lambda: connection.execute(shop.insert)
+
+
+@asynccontextmanager
+async def with_a_pipeline_of_async_psycopg(shop: Shop) -> AsyncIterator[Any]:
+    async with (
+        await psycopg.AsyncConnection.connect(shop.url) as connection,
+        connection.pipeline(),
+    ):
         yield connection, lambda: connection.execute(shop.insert)
 
 
@@ -227,6 +243,7 @@ ASYNC: list[Any] = [
     with_asyncpg,
     with_a_pool_of_asyncpg,
     with_async_psycopg,
+    with_a_pipeline_of_async_psycopg,
     with_async_sqlalchemy,
     with_an_async_session,
     with_an_async_session_over_psycopg,

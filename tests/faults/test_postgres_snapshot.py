@@ -68,7 +68,7 @@ async def producer(url: str) -> AsyncIterator[Producer]:
         backend.close()
 
 
-async def test_beside_a_snapshot_that_stays_open_claims_keep_a_quarter_of_their_pace() -> None:
+async def test_beside_a_snapshot_that_stays_open_half_of_the_pace_is_left() -> None:
     """Nothing that was removed is vacuumed for a minute, and no claim steps over all of it.
 
     A snapshot concerns its own database only: another one of the same server, with the same jobs,
@@ -101,8 +101,7 @@ async def test_beside_a_snapshot_that_stays_open_claims_keep_a_quarter_of_their_
         f"{_shown(beside.claims)}; apart: {_shown(apart.claims)}"
     )
     print(said)
-    # The faster the machine, the more there is to step over in this minute.
-    assert here <= 4 * there, said
+    assert here <= 2 * there, said
 
 
 def _shown(took: list[float]) -> str:

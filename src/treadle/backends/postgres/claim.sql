@@ -52,13 +52,15 @@ ON CONFLICT (name) DO UPDATE SET last = excluded.last;
 INSERT INTO treadle_session (nonce, info, until) VALUES ($1, $2, $3);
 
 -- name: session
-SELECT until, request FROM treadle_session WHERE nonce = $1 FOR UPDATE;
+SELECT until, request FROM treadle_present($1);
 
 -- name: renew_session
-UPDATE treadle_session SET until = greatest(until, $2) WHERE nonce = $1;
+UPDATE treadle_session SET until = greatest(until, $2)
+WHERE ctid = (SELECT tid FROM treadle_present($1));
 
 -- name: claimed_session
-UPDATE treadle_session SET until = greatest(until, $2), request = $3 WHERE nonce = $1;
+UPDATE treadle_session SET until = greatest(until, $2), request = $3
+WHERE ctid = (SELECT tid FROM treadle_present($1));
 
 -- name: close_session
 DELETE FROM treadle_session WHERE nonce = $1;

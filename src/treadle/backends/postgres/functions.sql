@@ -2,14 +2,36 @@
 -- statements once, and those of a function in SQL for each call, which takes longer than to carry them out.
 
 -- Adds to the numbers of jobs, in a slot of this connection. Deltas that come to zero are left out.
+--
+-- A row that is written again and again leaves a version of itself each time, and beside an old snapshot
+-- all of them stay. To look for it by its key is to step over them, the oldest first; so it is looked for
+-- backwards, by a range, as the order of equal keys would be left out of the plan.
 CREATE OR REPLACE FUNCTION treadle_add(states smallint[], queues text[], ns bigint[])
-RETURNS void LANGUAGE plpgsql AS $$
+RETURNS void LANGUAGE plpgsql
+  SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+  mine int := pg_backend_pid();
+  -- In a caller's serializable transaction what is looked for is in conflict with what others insert.
+  lone boolean := current_setting('transaction_isolation') = 'read committed';
+  one record;
 BEGIN
-  INSERT INTO treadle_count AS c (state, queue, slot, n)
-  SELECT state, queue, pg_backend_pid(), sum(n) FROM unnest(states, queues, ns)
-    AS u (state, queue, n)
-  GROUP BY state, queue HAVING sum(n) <> 0 ORDER BY state, queue
-  ON CONFLICT (state, queue, slot) DO UPDATE SET n = c.n + excluded.n;
+  FOR one IN SELECT state, queue, sum(n) AS n FROM unnest(states, queues, ns) AS u (state, queue, n)
+    GROUP BY state, queue HAVING sum(n) <> 0 ORDER BY state, queue
+  LOOP
+    IF lone THEN
+      UPDATE treadle_count c SET n = c.n + one.n WHERE c.ctid = (
+        SELECT x.ctid FROM treadle_count x
+        WHERE (x.state, x.queue, x.slot) >= (one.state, one.queue, mine)
+          AND (x.state, x.queue, x.slot) <= (one.state, one.queue, mine)
+        ORDER BY x.state DESC, x.queue DESC, x.slot DESC LIMIT 1);
+      CONTINUE WHEN FOUND;
+    END IF;
+    -- There is none yet, or somebody has put it to the others meanwhile.
+    INSERT INTO treadle_count AS c (state, queue, slot, n)
+    VALUES (one.state, one.queue, mine, one.n)
+    ON CONFLICT (state, queue, slot) DO UPDATE SET n = c.n + excluded.n;
+  END LOOP;
 END $$;
 
 -- Removes jobs that were kept long enough and of which nothing more is known than how they ended. Says

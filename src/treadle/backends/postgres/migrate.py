@@ -76,7 +76,7 @@ async def lacking(wire: Wire, namespace: str) -> str | None:
     """What is missing of the tables or too old; ``None`` when this version can use them."""
     facts = await _facts(wire, namespace)
     if facts is None:
-        return f"there are no tables of the namespace {namespace!r}"
+        return await _absent(wire, namespace)
     return _lack(facts) if facts.get("version", 0) < VERSION else None
 
 
@@ -86,6 +86,23 @@ def how_they_come(address: Address) -> str:
     if address.install:
         return f"an app makes them when it first uses the store; or {by_hand}"
     return f"the url says install=never, so no app does: {by_hand}"
+
+
+async def _absent(wire: Wire, namespace: str) -> str:
+    """That there are no tables, or none that this user finds."""
+    says = f"there are no tables of the namespace {namespace!r}"
+    rows = await wire.fetch(_ELSEWHERE, prefix_of(namespace) + "_meta")
+    schemas = {
+        usable: [schema for schema, its in rows if its is usable] for usable in (True, False)
+    }
+    if schemas[False]:
+        named = ", ".join(schemas[False])
+        says += (
+            f" that this user may use; they are in schema {named}: GRANT USAGE ON SCHEMA {named}"
+        )
+    elif schemas[True]:
+        says += f" in the search_path of this user; schema {', '.join(schemas[True])} has some"
+    return says
 
 
 def _lack(facts: Mapping[str, int] | None) -> str:
@@ -180,7 +197,7 @@ class PostgresTables:
         except asyncpg.InsufficientPrivilegeError:
             return await _missing(wire, wanted)  # the rights are among them
         if facts is None:
-            return [f"there are no tables of the namespace {self._namespace!r}"]
+            return [await _absent(wire, self._namespace)]
         check(facts, VERSION, self._address.url)
         wrong = await _missing(wire, wanted)
         if facts.get("version", 0) < VERSION:
@@ -234,6 +251,11 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relname = ANY($1) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
   AND a.attnum > 0 AND NOT a.attisdropped
 GROUP BY c.relname
+"""
+_ELSEWHERE = """
+SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = $1 AND c.relkind = 'r' ORDER BY n.nspname
 """
 _NAMED = """
 SELECT relname::text FROM pg_class WHERE relname = ANY($1) AND pg_table_is_visible(oid)

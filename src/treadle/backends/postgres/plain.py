@@ -106,10 +106,12 @@ class Plain:
         if last["fence"] == 1:
             return None
         now, next_at = last["created"], last["started"]
-        store.saw(now)
+        cost: int | None = last["crashes"]
+        if cost is not None:
+            store.saw(now)
         store.swept(last["kept"], last["gone"])
         went = Near(last["queue"], last["flags"], last["seq"])
-        self._nearby.went(names, near, went, last["crashes"])
+        self._nearby.went(names, went, cost)
         leases: list[Lease] = []
         damaged: list[int] = []
         for row in rows:

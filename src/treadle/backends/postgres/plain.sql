@@ -88,27 +88,38 @@ BEGIN
     ORDER BY q COLLATE "C" <= last, ord);
 END $$;
 
--- Takes jobs of one queue; NULL when one of them is not plain.
-CREATE OR REPLACE FUNCTION treadle_take(wanted_queue text, after_rank smallint, after_seq bigint,
-  wanted int, OUT seqs bigint[], OUT tids tid[], OUT last_rank smallint, OUT last_seq bigint,
+-- Takes jobs of one queue, and says whether one of them is not plain, or has expired.
+CREATE OR REPLACE FUNCTION treadle_take(now float8, wanted_queue text, after_rank smallint,
+  after_seq bigint, wanted int, OUT seqs bigint[], OUT tids tid[], OUT last_rank smallint, OUT last_seq bigint,
   OUT special boolean, OUT once boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
   WITH found AS MATERIALIZED (
-    SELECT ctid AS tid, seq, rank, flags FROM treadle_job
+    SELECT ctid AS tid, seq, rank, flags, expires FROM treadle_job
     WHERE state = 2 AND state <> 3 AND queue = wanted_queue
       AND (rank, seq) > (after_rank, after_seq)
     ORDER BY rank, seq LIMIT wanted FOR UPDATE SKIP LOCKED
   )
-  SELECT array_agg(seq ORDER BY rank, seq), array_agg(tid), max(rank), bool_or(flags & 39 <> 0),
-    bool_or(flags & 8 <> 0)
+  SELECT array_agg(seq ORDER BY rank, seq), array_agg(tid), max(rank),
+    bool_or(flags & 39 <> 0 OR coalesce(expires <= now, false)), bool_or(flags & 8 <> 0)
   INTO seqs, tids, last_rank, special, once FROM found;
   last_seq := seqs[cardinality(seqs)];
 END $$;
 
+-- The session of a foreman, locked. Each claim and each renewal writes it, so it is looked for backwards,
+-- see ``treadle_add``.
+CREATE OR REPLACE FUNCTION treadle_present(mine bigint)
+RETURNS TABLE (tid tid, until float8, request bigint) LANGUAGE plpgsql
+  SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY SELECT s.ctid, s.until, s.request FROM treadle_session s
+    WHERE s.nonce >= mine AND s.nonce <= mine ORDER BY s.nonce DESC LIMIT 1 FOR UPDATE;
+END $$;
+
 -- What the last row of a claim says: how it went (0 well, 1 the step that takes turns has to do it, 2
 -- there is no such session) in ``fence``, whether there may be more in ``tries``, when to look again in
--- ``started``, where the next claim may go on in ``queue``, ``flags`` and ``seq``, and up to when nothing
+-- ``started``, how many microseconds the look from the head took, if it did, in ``crashes``, where the next claim may go on in ``queue``, ``flags`` and ``seq``, and up to when nothing
 -- is left that has run out in ``kept`` and ``gone``.
 CREATE OR REPLACE FUNCTION treadle_answer(how bigint, more boolean, now float8, next_at float8,
   went text, went_rank smallint, went_seq bigint, cost int, kept float8, gone float8)
@@ -136,9 +147,11 @@ LANGUAGE plpgsql
 #variable_conflict use_column
 DECLARE
   now float8 := coalesce(at, extract(epoch FROM clock_timestamp())::float8);
+  present tid;
   known bigint;
   began timestamptz;
-  cost int := 0;
+  cost int;
+  from_head boolean := true;
   members text[];
   left_over text[];
   member text;
@@ -156,19 +169,18 @@ DECLARE
   durable text := current_setting('synchronous_commit');
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  SELECT s.request INTO known FROM treadle_session s WHERE s.nonce = mine FOR UPDATE;
+  SELECT s.tid, s.request INTO present, known FROM treadle_present(mine) s;
   IF known IS NULL THEN
     RETURN QUERY SELECT * FROM treadle_answer(2, false, now, NULL, NULL, NULL, NULL, 0, NULL, NULL);
     RETURN;
   END IF;
-  IF number <= known OR treadle_special(now, since) THEN
+  IF number <= known OR treadle_special(now) THEN
     RETURN QUERY SELECT * FROM treadle_answer(1, false, now, NULL, NULL, NULL, NULL, 0, NULL, NULL);
     RETURN;
   END IF;
-  PERFORM treadle_promote(now);
 
   IF near IS NOT NULL THEN
-    SELECT * INTO one FROM treadle_take(near, near_rank, near_seq, places);
+    SELECT * INTO one FROM treadle_take(now, near, near_rank, near_seq, places);
     IF cardinality(one.seqs) = places AND NOT one.special THEN
       chosen := one.seqs;
       chosen_tids := one.tids;
@@ -177,10 +189,18 @@ BEGIN
       END IF;
       free := 0;
       more := true;
+      from_head := false;
     END IF;
   END IF;
 
   began := clock_timestamp();
+  IF from_head THEN
+    IF treadle_due(now, since) THEN
+      RETURN QUERY SELECT * FROM treadle_answer(1, false, now, NULL, NULL, NULL, NULL, 0, NULL, NULL);
+      RETURN;
+    END IF;
+    PERFORM treadle_promote(now);
+  END IF;
   FOR nth IN 1 .. cardinality(names) LOOP
     EXIT WHEN free <= 0;
     SELECT t.last INTO last FROM treadle_turn t WHERE t.name = names[nth];
@@ -196,7 +216,7 @@ BEGIN
           more := true;
           EXIT;
         END IF;
-        SELECT * INTO one FROM treadle_take(member,
+        SELECT * INTO one FROM treadle_take(now, member,
           coalesce((cursors -> member ->> 0)::smallint, -1000::smallint),
           coalesce((cursors -> member ->> 1)::bigint, 0), least(quota, free));
         CONTINUE WHEN one.seqs IS NULL;
@@ -229,17 +249,22 @@ BEGIN
         SELECT x.ctid FROM treadle_turn x WHERE x.name = names[nth] FOR UPDATE SKIP LOCKED);
     END IF;
     IF free <= 0 AND NOT more THEN
-      more := EXISTS (SELECT FROM unnest(left_over) AS m (name) WHERE EXISTS (
-        SELECT FROM treadle_job j WHERE j.state = 2 AND j.state <> 3 AND j.queue = m.name
+      more := EXISTS (SELECT FROM unnest(left_over) AS m (name) WHERE (
+        SELECT true FROM treadle_job j WHERE j.state = 2 AND j.state <> 3 AND j.queue = m.name
           AND (j.rank, j.seq)
-            > ((cursors -> m.name ->> 0)::smallint, (cursors -> m.name ->> 1)::bigint)));
+            > ((cursors -> m.name ->> 0)::smallint, (cursors -> m.name ->> 1)::bigint)
+        ORDER BY j.rank, j.seq LIMIT 1));
       FOR later IN nth + 1 .. cardinality(names) LOOP
         EXIT WHEN more;
         more := cardinality(treadle_members(names, excluded, later, overlap, NULL)) > 0;
       END LOOP;
     END IF;
   END LOOP;
-  cost := (extract(epoch FROM clock_timestamp() - began) * 1000000)::int;
+  IF from_head THEN
+    SELECT min(j.due) INTO next_at FROM treadle_job j WHERE j.state = 1;
+    more := more OR coalesce(next_at <= now, false);
+    cost := (extract(epoch FROM clock_timestamp() - began) * 1000000)::int;
+  END IF;
   IF near IS NULL OR free > 0 OR met > 1 THEN
     near := NULL;
   ELSE
@@ -267,7 +292,7 @@ BEGIN
     WHERE (SELECT true FROM added) IS NOT FALSE ORDER BY c.ord;
   END IF;
   UPDATE treadle_session s SET request = number, until = greatest(s.until, now + lasting)
-  WHERE s.nonce = mine;
+  WHERE s.ctid = present;
   -- Twice what it grants, so that a steady stream of jobs never piles up. Who has nothing to do sweeps more.
   SELECT * INTO kept_since, gone_since
   FROM treadle_sweep(now, forget, greatest(20, 2 * cardinality(chosen)), kept_since, gone_since);
@@ -275,8 +300,6 @@ BEGIN
     PERFORM treadle_fold();
   END IF;
 
-  SELECT min(j.due) INTO next_at FROM treadle_job j WHERE j.state = 1;
-  more := more OR coalesce(next_at <= now, false);
   -- Who has got all that was asked for need not know when the next lease may lapse.
   next_at := least(next_at, CASE WHEN free > 0 THEN treadle_next_lapse(now, since)
     ELSE now + lasting END);
@@ -284,18 +307,24 @@ BEGIN
     kept_since, gone_since);
 END $$;
 
--- Whether there is something that only a step can do that takes turns.
-CREATE OR REPLACE FUNCTION treadle_special(now float8, since float8)
+-- Whether there is something that only a step can do that takes turns: what is in tables of few rows.
+CREATE OR REPLACE FUNCTION treadle_special(now float8)
+RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM treadle_job WHERE state = 7 AND state <> 3)
+    OR EXISTS (SELECT FROM treadle_cell WHERE key >= 'queue:' AND key < 'queue;')
+    OR EXISTS (SELECT FROM treadle_permit WHERE until <= now)
+    OR EXISTS (SELECT FROM treadle_ended);
+END $$;
+
+-- The same of what a time has come for, which is looked for from the head of an index.
+CREATE OR REPLACE FUNCTION treadle_due(now float8, since float8)
 RETURNS boolean LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RETURN EXISTS (SELECT FROM (SELECT until FROM treadle_job
       WHERE state = 3 AND until > since AND until <= now ORDER BY until LIMIT 1) AS lapsed)
-    OR EXISTS (SELECT FROM treadle_job WHERE state = 7 AND state <> 3)
-    OR coalesce((SELECT min(expires) FROM treadle_job
-      WHERE expires IS NOT NULL AND state <> 3) <= now, false)
-    OR EXISTS (SELECT FROM treadle_cell WHERE key >= 'queue:' AND key < 'queue;')
-    OR EXISTS (SELECT FROM treadle_permit WHERE until <= now)
-    OR EXISTS (SELECT FROM treadle_ended)
+    OR EXISTS (SELECT FROM (SELECT expires FROM treadle_job
+      WHERE expires IS NOT NULL AND state <> 3 AND expires <= now ORDER BY expires LIMIT 1) AS e)
     OR EXISTS (SELECT FROM (SELECT flags FROM treadle_job WHERE state = 1 AND due <= now
       ORDER BY due, seq LIMIT 50) AS d WHERE flags & 2049 <> 0);
 END $$;
@@ -435,14 +464,14 @@ LANGUAGE plpgsql
 #variable_conflict use_column
 DECLARE
   now float8 := coalesce(at, extract(epoch FROM clock_timestamp())::float8);
-  present float8;
+  present record;
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  SELECT s.until INTO present FROM treadle_session s WHERE s.nonce = mine FOR UPDATE;
-  IF present <= now THEN
+  SELECT * INTO present FROM treadle_present(mine);
+  IF present.until <= now THEN
     PERFORM treadle_spare(at);
   END IF;
-  UPDATE treadle_session s SET until = greatest(s.until, now + lasting) WHERE s.nonce = mine;
+  UPDATE treadle_session s SET until = greatest(s.until, now + lasting) WHERE s.ctid = present.tid;
   RETURN QUERY
   WITH held AS MATERIALIZED (
     SELECT j.seq, j.tid, u.ord, u.begun AND j.flags & 256 = 0 AS begins

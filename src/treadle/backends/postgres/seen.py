@@ -138,16 +138,15 @@ class Nearby:
             return _NOWHERE
         return self._near
 
-    def went(self, names: object, asked: Near, near: Near, cost: int) -> None:
+    def went(self, names: object, near: Near, cost: int | None) -> None:
         """How a claim went.
 
         Args:
             names: what it asked for.
-            asked: where it was to begin.
             near: where it ended.
-            cost: microseconds that it took to look from the head, if it did.
+            cost: microseconds that it took to look from the head; ``None`` when it did not.
         """
-        if asked.queue is None or near.queue is None:
+        if cost is not None:
             self._names = names
             self._head = self._clock.monotonic()
             pause = min(_LONG, max(_SHORT, _TIMES * cost / 1e6))

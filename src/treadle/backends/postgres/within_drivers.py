@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -54,7 +54,9 @@ class LentPsycopg:
 
     async def fetch(self, query: str, /, *values: Any) -> Sequence[Any]:
         """The rows of a statement."""
-        self._cursor.execute(query, _lists(values))
+        # Where the caller has a pipeline, what one in it holds is sent when that ends.
+        with self.connection.pipeline() if _piped(self.connection) else nullcontext():
+            self._cursor.execute(query, _lists(values))
         rows: Sequence[Any] = self._cursor.fetchall() if self._cursor.description else []
         return rows
 
@@ -70,9 +72,15 @@ class LentAsyncPsycopg:
 
     async def fetch(self, query: str, /, *values: Any) -> Sequence[Any]:
         """The rows of a statement."""
-        await self._cursor.execute(query, _lists(values))
+        async with self.connection.pipeline() if _piped(self.connection) else nullcontext():
+            await self._cursor.execute(query, _lists(values))
         rows: Sequence[Any] = await self._cursor.fetchall() if self._cursor.description else []
         return rows
+
+
+def _piped(connection: Any) -> bool:
+    """Whether answers come later than statements, in a pipeline of the caller."""
+    return bool(connection.info.pipeline_status)
 
 
 def _refuse_old() -> None:
