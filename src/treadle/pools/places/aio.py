@@ -122,21 +122,20 @@ class AsyncioPlace:
     def submit(self, call: Submission) -> None:
         """Carry out a call beside the others."""
         # Before it counts: Ctrl+C while it is looked at leaves nothing that the end waits for.
-        known = self._methods.get(call.what) if call.kind is _METHOD else None
-        if known is None:
-            known = call.kind is _LIFE or self._is_asynchronous(call)
+        asynchronous = self._is_asynchronous(call)
         if self._order.enter(call):
-            self._go(call, known)
+            self._go_on(call, asynchronous)
 
     def hasten(self, call: Submission) -> None:
         """Carry out a step of the worker's life before the calls that wait."""
         if self._order.enter(call, first=True):
             self._go(call)
 
-    def _go(self, call: Submission, known: bool | None = None) -> None:
-        if known is None:
-            known = call.kind is _LIFE or self._is_asynchronous(call)
-        if not known:
+    def _go(self, call: Submission) -> None:
+        self._go_on(call, self._is_asynchronous(call))
+
+    def _go_on(self, call: Submission, asynchronous: bool) -> None:
+        if not asynchronous:
             self._besides().submit(call)
         elif asyncio._get_running_loop() is self._loop:
             self._begin(call)
@@ -166,10 +165,12 @@ class AsyncioPlace:
     def _is_asynchronous(self, call: Submission) -> bool:
         what = call.what
         if call.kind is not _METHOD:
-            return _asynchronous(what)
-        ready_made: Any = self._plan.ready_made
-        code = getattr(self._plan.cls or ready_made, str(what), None)
-        known = self._methods[what] = _asynchronous(code)
+            return call.kind is _LIFE or _asynchronous(what)
+        known = self._methods.get(what)
+        if known is None:
+            ready_made: Any = self._plan.ready_made
+            code = getattr(self._plan.cls or ready_made, str(what), None)
+            known = self._methods[what] = _asynchronous(code)
         return known
 
     def _besides(self) -> Aside:
