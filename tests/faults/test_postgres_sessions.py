@@ -62,7 +62,7 @@ async def with_password() -> AsyncIterator[tuple[PostgresServer, str]]:
 
 async def test_a_password_that_changes_under_way() -> None:
     """It is said without the password, nothing is lost, and all is well when it is right again."""
-    async with with_password() as (server, url), driving(f"{url}?patience=0.5") as one:
+    async with with_password() as (server, url), driving(f"{url}?patience=1.5") as one:
         await one.add()
         await let_in(server, "second-word")
         with pytest.raises(BackendError, match="password authentication failed") as caught:

@@ -124,7 +124,7 @@ async def test_more_connections_than_the_server_has() -> None:
     with own(PostgresServer(config={"max_connections": "4"}).start) as server:
         others = [await asyncpg.connect(server.url) for _ in range(4)]
         with pytest.raises(BackendUnavailable, match="too many clients"):
-            async with driving(f"{server.url}?patience=0.5"):
+            async with driving(f"{server.url}?patience=1.5"):
                 pass
         await others.pop().close()
         async with driving(f"{server.url}?patience=5") as one:

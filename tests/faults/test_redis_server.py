@@ -305,7 +305,7 @@ def _busy(server: RedisServer) -> bool:
 
 async def test_a_server_that_became_a_replica_takes_nothing() -> None:
     with started() as server, started() as other:
-        async with driving(url_of(server.port, "patience=0.5")) as one:
+        async with driving(url_of(server.port, "patience=1.5")) as one:
             job = one.job()
             await one.push(job)
             server.ask("REPLICAOF", "127.0.0.1", other.port)
@@ -319,7 +319,7 @@ async def test_a_password_that_changes_under_way() -> None:
     """It is said without the password, nothing is lost, and all is well when it is right again."""
     users = ["default on nopass ~* &* +@all", "jobs on >first ~* &* +@all"]
     with own(RedisServer(users=users).start) as server:
-        url = f"redis://jobs:first@127.0.0.1:{server.port}?patience=0.5"
+        url = f"redis://jobs:first@127.0.0.1:{server.port}?patience=1.5"
         async with driving(url) as one:
             await one.add()
             server.ask("ACL", "SETUSER", "jobs", "resetpass", ">second")

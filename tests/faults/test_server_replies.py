@@ -122,7 +122,7 @@ async def test_of_a_versioned_write(network: Network, proxy: Proxy) -> None:
 @pytest.mark.parametrize("count", [1, 40, 90, 300, 700, 1100, 1500, 1900])
 async def test_a_push_that_breaks_anywhere(network: Network, proxy: Proxy, count: int) -> None:
     """Of a batch that was cut at any byte, all jobs are there once, or it was said that none is."""
-    async with driving(network.url(proxy.port, "patience=0.4")) as one:
+    async with driving(network.url(proxy.port, "patience=1.5")) as one:
         await one.add()
         jobs = [one.job() for _ in range(15)]
         with proxy.cutting_after(count), contextlib.suppress(BackendUnavailable):
@@ -137,7 +137,7 @@ async def test_an_enqueue_without_any_answer_names_its_job(
     network: Network, proxy: Proxy, tmp_path: Path
 ) -> None:
     """It may have been accepted, and here it was: the id that the error names finds it."""
-    url = network.url(proxy.port, "patience=0.5")
+    url = network.url(proxy.port, "patience=1.5")
     async with shop(url, tmp_path, patience=1.0) as one:
         await one.work.aenqueue()
         with (

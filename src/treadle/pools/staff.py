@@ -79,6 +79,11 @@ class Staff:
         self._probes = any(hasattr(one, "healthy") for one in (ready_made or (plan.cls,)))
         self._ready: deque[Member] = deque()
         self._absent = deque(self.members)
+        # Started for a job that is to have one of them.
+        self._starting: set[Member] = set()
+        # Jobs that are to have a worker and have none yet.
+        self._wanting = 0
+        # Of them, those that wait for their turn.
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
         if self._probes and options.probe_every is not None:
@@ -94,11 +99,15 @@ class Staff:
 
     @property
     def free(self) -> int:
-        """Jobs that can be given a worker now, or one that is started for them."""
+        """Jobs that can be given a worker now, or one that is started for them.
+
+        A worker that has come for a job is that job's, also before the job was told of it.
+        """
+        coming = len(self._absent) + len(self._starting)
         if self._rates:  # after one loan they may allow no other
-            return len(self._ready) + len(self._absent) - len(self._waiting)
+            return len(self._ready) + coming - self._wanting
         ready = sum(self.slots - member.taken for member in self._ready)
-        return ready + self.slots * len(self._absent) - len(self._waiting)
+        return ready + self.slots * coming - self._wanting
 
     @property
     def capacity(self) -> int:
@@ -166,17 +175,29 @@ class Staff:
             WorkerNotStarted: the one that was started for this could not be, or all are given up.
             WorkerStopped: the staff is gone.
         """
-        while (member := self.take()) is None:
-            if self._closed:
-                raise self._upkeep.gone()
-            if self._absent:
-                absent = self._absent.popleft()
-                await asyncio.shield(self._upkeep.spawn(self._upkeep.start(absent)))
-            elif all(member.phase is Phase.DEAD for member in self.members):
-                raise WorkerNotStarted(f"all workers {self.name} are given up", worker=self.name)
-            else:
-                await self._turn()
-        return member
+        member = self.take()
+        if member is not None:
+            return member
+        self._wanting += 1
+        try:
+            while (member := self.take()) is None:
+                await self._another()
+            return member
+        finally:
+            self._wanting -= 1
+
+    async def _another(self) -> None:
+        """Return when it is worth asking for a worker again."""
+        if self._closed:
+            raise self._upkeep.gone()
+        if self._absent:
+            absent = self._absent.popleft()
+            self._starting.add(absent)
+            await asyncio.shield(self._upkeep.spawn(self._upkeep.start(absent)))
+        elif all(member.phase is Phase.DEAD for member in self.members):
+            raise WorkerNotStarted(f"all workers {self.name} are given up", worker=self.name)
+        else:
+            await self._turn()
 
     async def _turn(self) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -306,6 +327,7 @@ class Staff:
             return
         self.members.remove(member)
         self._leaving.append(member)
+        self._starting.discard(member)
         member.leaving = True
         self._withdraw(member)
         if member in self._absent:
@@ -327,6 +349,7 @@ class Staff:
 
     def _welcome(self, member: Member) -> None:
         """It is ready for its next job."""
+        self._starting.discard(member)
         if self._closed:
             return
         member.phase = Phase.READY
@@ -341,6 +364,7 @@ class Staff:
 
     def _failed(self, member: Member, error: WorkerError) -> None:
         """It could not be started or restarted: try later, or never again."""
+        self._starting.discard(member)
         member.failures += 1
         member.jobs = 0
         member.started = None
